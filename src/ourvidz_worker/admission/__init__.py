@@ -1,0 +1,1 @@
+"""Admission policies: they may refuse a request, never rewrite it."""

@@ -1,0 +1,1 @@
+"""Announcers: they tell an application where this pod can be reached."""

@@ -1,0 +1,1 @@
+"""The HTTP interface: the one place where our errors become replies."""

@@ -1,0 +1,1 @@
+"""Callbacks: what we owe a caller, delivered from a durable outbox."""

@@ -1,0 +1,1 @@
+"""The words of the system: values, states and errors; no input, output, clock or chance."""

@@ -1,0 +1,132 @@
+"""What is asked, after decoding: strict, frozen, with every default filled in.
+
+A request is a function of the caller's words and the contract's tables alone. `None` means
+"absent" where absence has a meaning of its own (a seed to be drawn, no negative prompt).
+"""
+
+from typing import Literal
+
+import msgspec
+
+from ourvidz_worker.domain.receipt import Difference
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One turn of a conversation, rendered verbatim (T-2)."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How tokens are drawn (contract 2.3); the defaults are the contract's, never a model's."""
+
+    max_tokens: int = 512
+    temperature: float = 0.7
+    top_p: float = 0.9
+    top_k: int = 0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """What travels with a request without any effect on its result (P-5, Q-30).
+
+    `differences` are those that decoding makes (a copy has no guidance); an engine adds its own.
+    """
+
+    passed_through: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    ignored_fields: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, tag="chat", tag_field="kind"):
+    """Text from a conversation (`messages`) or from a raw beginning (`text`): exactly one."""
+
+    job_type: str
+    sampling: Sampling
+    model: Literal["instruct", "base"] = "instruct"
+    messages: tuple[Message, ...] = ()
+    text: str | None = None
+    truncate: Literal["oldest"] | None = None
+    recorded: Recorded = Recorded()
+
+
+class ImageRequest(msgspec.Struct, frozen=True, kw_only=True, tag="image", tag_field="kind"):
+    """Pictures from an SDXL checkpoint; `reference` makes it image-to-image (contract 4).
+
+    Sizes in pixels; `strength` 0..1 is how far the result may leave the reference, used with a
+    reference alone; `mode` is `copy` or `modify` with a reference, `none` without.
+    """
+
+    job_type: str
+    prompt: str
+    negative_prompt: str | None
+    steps: int
+    guidance: float
+    width: int
+    height: int
+    count: int = 1
+    seed: int | None = None
+    scheduler: str | None = None
+    reference: str | None = None
+    strength: float | None = None
+    mode: Literal["none", "copy", "modify"] = "none"
+    copy_detected_by: Literal["flag", "mode", "parameters"] | None = None
+    resize_policy: Literal["center_crop", "letterbox", "stretch"] = "center_crop"
+    weighting: bool = False
+    weights: str = ""
+    allow_truncation: bool = False
+    allow_fallback: bool | None = None
+    recorded: Recorded = Recorded()
+
+
+class VideoRequest(msgspec.Struct, frozen=True, kw_only=True, tag="video", tag_field="kind"):
+    """A clip, or a still (`frames` 1), from a Wan checkpoint (contract 3.5 and 5).
+
+    `width`, `height` and `frames` are what will be executed, already mapped by the contract's
+    rules; `requested_size` and `requested_frames` are what was asked. References are where the
+    caller says they lie; the mode follows from which of them are given.
+    """
+
+    job_type: str
+    prompt: str
+    negative_prompt: str | None
+    steps: int
+    guidance: float
+    width: int
+    height: int
+    frames: int
+    requested_size: str | None = None
+    requested_frames: int | None = None
+    seed: int | None = None
+    solver: Literal["dpm++", "unipc"] = "dpm++"
+    shift: float = 5.0
+    first: str | None = None
+    last: str | None = None
+    image: str | None = None
+    mode: Literal["none", "single", "start", "end", "both"] = "none"
+    single_mode: Literal["pinned", "subject"] = "pinned"
+    strength: float = 0.2
+    conditioning_scale: float | None = None
+    enhancement_messages: tuple[Message, ...] = ()
+    enhancement_text: str | None = None
+    allow_truncation: bool = False
+    allow_fallback: bool | None = None
+    recorded: Recorded = Recorded()
+
+
+class AdminRequest(msgspec.Struct, frozen=True, kw_only=True, tag="admin", tag_field="kind"):
+    """A question about the pod itself, asked through the queue (contract 3.6)."""
+
+    job_type: str
+    operation: str = "memory_status"
+    recorded: Recorded = Recorded()
+
+
+Request = ChatRequest | ImageRequest | VideoRequest | AdminRequest
+"""One decoded request; the tag `kind` tells which."""

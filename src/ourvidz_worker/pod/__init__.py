@@ -1,0 +1,1 @@
+"""The pod: the process that decides. It knows no torch."""

@@ -1,0 +1,1 @@
+"""Reference images: fetched under guard, checked before they are decoded."""

@@ -1,0 +1,1 @@
+"""Configuration to live objects, one module for each process."""

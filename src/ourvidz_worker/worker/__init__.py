@@ -1,0 +1,1 @@
+"""The worker: the process that obeys. It knows no queue, storage or network."""
