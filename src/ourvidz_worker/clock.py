@@ -2,8 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+Value = TypeVar("Value")
 
 
 class Clock(Protocol):
@@ -42,3 +45,17 @@ def rfc3339(at: float) -> str:
     """`at` (seconds since the epoch) as the contract writes times: UTC with milliseconds."""
     text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
+
+
+async def within(clock: Clock, seconds: float, work: Coroutine[object, object, Value]) -> Value:
+    """The result of `work`, which has ended either way. Raises `TimeoutError` after `seconds`."""
+    task, alarm = asyncio.ensure_future(work), asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait({task, alarm}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+    finally:
+        alarm.cancel()
+        task.cancel()
+        await asyncio.gather(task, alarm, return_exceptions=True)

@@ -1,11 +1,17 @@
 """Artifacts (files produced) and assets (artifacts stored)."""
 
+from typing import Any
+
 import msgspec
 
 from ourvidz_worker.domain.job_types import Media
 
 Metadata = dict[str, str | int | float | bool | None]
 """Flat facts measured on a file, in the contract's words (7.2)."""
+
+
+Facts = dict[str, Any]
+"""A job's metadata (7.3): JSON values, flat but for a few lists."""
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from ourvidz_worker.domain.artifact import Asset, Metadata
+from ourvidz_worker.domain.artifact import Asset, Facts
 from ourvidz_worker.domain.event import EventKind, JobEvent
 from ourvidz_worker.domain.health import Depth
 from ourvidz_worker.domain.job import Job, Lease, Status, Token
@@ -29,7 +29,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     receipt: Receipt | None = None
     code: str | None = None
     sentence: str | None = None
-    facts: Metadata = {}
+    facts: Facts = {}
     callback: bytes | None = None
     dead: bool = False
 
@@ -48,7 +48,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     receipt: Receipt | None = None
     code: str | None = None
     sentence: str | None = None
-    facts: Metadata = {}
+    facts: Facts = {}
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,1 +1,8 @@
-"""Reference images: fetched under guard, checked before they are decoded."""
+"""Reference images: fetched under guard, checked before they are decoded.
+
+`references.fetch` (URLs) is loaded apart, because it brings the network library with it.
+"""
+
+from ourvidz_worker.references.references import FetchUrl, References, Store
+
+__all__ = ["FetchUrl", "References", "Store"]

@@ -1,0 +1,223 @@
+"""The application of one port: the route table, and what is built from it."""
+
+import msgspec
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
+
+from ourvidz_worker.api.address import Address
+from ourvidz_worker.api.auth import Access, Keys
+from ourvidz_worker.api.bodies import PICTURE_TYPES
+from ourvidz_worker.api.border import Border
+from ourvidz_worker.api.call import ApiSettings, Side, Site
+from ourvidz_worker.api.limits import RateLimit
+from ourvidz_worker.api.openapi import Json, build_document
+from ourvidz_worker.api.ports import JobDesk, PodView, TextDesk
+from ourvidz_worker.api.routes import assets, legacy, ops
+from ourvidz_worker.api.routes import jobs as job_routes
+from ourvidz_worker.api.routes import texts as text_routes
+from ourvidz_worker.api.row import Row
+from ourvidz_worker.api.text_bodies import InputsBody, MessagesBody, PromptBody
+from ourvidz_worker.api.text_replies import ChatReply, EnhanceReply, PromptReply
+from ourvidz_worker.api.views import Accepted, JobList, JobView, Reference
+from ourvidz_worker.clock import Clock
+from ourvidz_worker.domain.errors import (
+    AttemptError,
+    BadReference,
+    Conflict,
+    DeadlinePassed,
+    InvalidPrompt,
+    NotFound,
+    OutOfMemory,
+    QueueUnavailable,
+    RequestError,
+    Unavailable,
+    UploadFailed,
+)
+from ourvidz_worker.domain.receipt import Receipt
+
+MAIN_TYPES = ("image/png", "video/mp4")
+EVENTS = "text/event-stream"
+JOB = "/v1/jobs/{job_id}"
+ASSET = f"{JOB}/assets/{{index}}"
+
+TEXT_PROBLEMS = (InvalidPrompt, Unavailable, OutOfMemory, DeadlinePassed, AttemptError)
+JOB_PROBLEMS = (Conflict, InvalidPrompt, QueueUnavailable)
+FILE_PROBLEMS = (NotFound, QueueUnavailable)
+
+
+INFO = {200: (legacy.WorkerInfo,)}
+
+#: Every route of both ports. From here come the addresses, their Allow headers and the document.
+ROWS: tuple[Row, ...] = (
+    Row("GET", "/", legacy.welcome, Access.PUBLIC, replies={200: (legacy.Welcome,)}),
+    Row(
+        "GET",
+        "/health",
+        ops.health,
+        Access.HEALTH,
+        replies={200: (ops.HealthReply,), 503: (ops.HealthReply,)},
+    ),
+    Row("GET", "/worker/info", legacy.worker_info, Access.PUBLIC, replies=INFO),
+    Row("GET", "/info", legacy.worker_info, Access.PUBLIC, replies=INFO),
+    Row("GET", "/status", legacy.worker_info, Access.PUBLIC, replies=INFO),
+    Row("GET", "/api/status", legacy.worker_info, Access.PUBLIC, replies=INFO),
+    Row(
+        "POST",
+        "/chat",
+        text_routes.chat,
+        Access.INFERENCE,
+        bodies=(MessagesBody,),
+        replies={200: (ChatReply, EVENTS)},
+        problems=TEXT_PROBLEMS,
+    ),
+    Row(
+        "POST",
+        "/enhance",
+        text_routes.enhance,
+        Access.INFERENCE,
+        bodies=(MessagesBody, PromptBody),
+        replies={200: (EnhanceReply, PromptReply)},
+        problems=TEXT_PROBLEMS,
+    ),
+    Row(
+        "POST",
+        "/generate",
+        text_routes.generate,
+        Access.INFERENCE,
+        bodies=(MessagesBody, InputsBody),
+        replies={200: (ChatReply, EVENTS)},
+        problems=TEXT_PROBLEMS,
+    ),
+    Row(
+        "GET",
+        "/v1/jobs",
+        job_routes.listing,
+        Access.KEY,
+        query=job_routes.JobsQuery,
+        replies={200: (JobList,)},
+        problems=(QueueUnavailable,),
+    ),
+    Row(
+        "POST",
+        "/v1/jobs",
+        job_routes.create,
+        Access.KEY,
+        bodies=(job_routes.JobBody,),
+        replies={202: (Accepted,)},
+        problems=JOB_PROBLEMS,
+    ),
+    Row(
+        "PUT",
+        JOB,
+        job_routes.put,
+        Access.KEY,
+        bodies=(job_routes.JobBody,),
+        replies={202: (Accepted,), 200: (Accepted,)},
+        problems=JOB_PROBLEMS,
+    ),
+    Row("GET", JOB, job_routes.show, Access.KEY, replies={200: (JobView,)}, problems=FILE_PROBLEMS),
+    Row(
+        "DELETE",
+        JOB,
+        job_routes.cancel,
+        Access.KEY,
+        replies={202: (Accepted,)},
+        problems=(NotFound, Conflict, QueueUnavailable),
+    ),
+    Row(
+        "GET",
+        f"{JOB}/events",
+        job_routes.events,
+        Access.KEY,
+        replies={200: (EVENTS,)},
+        problems=(RequestError, *FILE_PROBLEMS),
+        streams=True,
+    ),
+    Row(
+        "GET",
+        ASSET,
+        assets.main_file,
+        Access.KEY,
+        replies={200: MAIN_TYPES, 304: ()},
+        problems=FILE_PROBLEMS,
+    ),
+    Row(
+        "GET",
+        f"{ASSET}/thumbnail",
+        assets.thumbnail,
+        Access.KEY,
+        replies={200: (assets.PREVIEW_TYPE,)},
+        problems=FILE_PROBLEMS,
+    ),
+    Row(
+        "GET",
+        f"{JOB}/preview",
+        assets.preview,
+        Access.KEY,
+        replies={200: (assets.PREVIEW_TYPE,)},
+        problems=FILE_PROBLEMS,
+    ),
+    Row(
+        "GET",
+        f"{JOB}/receipt",
+        assets.receipt,
+        Access.KEY,
+        replies={200: (Receipt,)},
+        problems=FILE_PROBLEMS,
+    ),
+    Row(
+        "POST",
+        "/v1/references",
+        assets.keep_reference,
+        Access.KEY,
+        bodies=PICTURE_TYPES,
+        query=assets.ReferenceQuery,
+        replies={201: (Reference,)},
+        problems=(BadReference, UploadFailed),
+    ),
+    Row("GET", "/openapi.json", ops.openapi, Access.KEY, replies={200: ("application/json",)}),
+    Row("GET", "/metrics", ops.metrics, Access.KEY, replies={200: ("text/plain",)}),
+)
+
+
+def make_app(
+    *,
+    side: Side,
+    jobs: JobDesk,
+    texts: TextDesk,
+    pod: PodView,
+    keys: Keys,
+    clock: Clock,
+    settings: ApiSettings,
+) -> Border:
+    """The ASGI application of one port; both ports serve every route (H-2)."""
+    site = Site(
+        side=side,
+        jobs=jobs,
+        texts=texts,
+        pod=pod,
+        keys=keys,
+        limit=RateLimit(
+            clock,
+            per_minute=settings.requests_per_minute,
+            concurrent=settings.concurrent_requests,
+        ),
+        clock=clock,
+        settings=settings,
+        endpoints=tuple(dict.fromkeys(row.path for row in ROWS)),
+        document=msgspec.json.encode(openapi_document(settings.version)),
+    )
+    rows_at: dict[str, list[Row]] = {}
+    for row in ROWS:
+        rows_at.setdefault(row.path, []).append(row)
+    routes = [Route(path, endpoint=Address(rows, site)) for path, rows in rows_at.items()]
+    return Border(Router(routes, redirect_slashes=False, default=_nothing_here))
+
+
+def openapi_document(version: str) -> Json:
+    """The description of the interface (OpenAPI 3.1); needs no running server."""
+    return build_document(ROWS, version)
+
+
+async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+    raise NotFound

@@ -1,0 +1,79 @@
+"""What the HTTP interface needs of the pod; wiring passes in objects that have it."""
+
+from collections.abc import AsyncIterator
+from typing import Literal, Protocol
+
+from ourvidz_worker.domain.event import JobEvent
+from ourvidz_worker.domain.health import HealthStatus, HealthView
+from ourvidz_worker.domain.job import Status
+from ourvidz_worker.domain.request import ChatRequest
+from ourvidz_worker.domain.text_reply import TextReply
+from ourvidz_worker.queue import CancelOutcome, JobRecord
+
+__all__ = ["HealthStatus", "HealthView", "JobDesk", "PodView", "TextDesk", "TextReply"]
+
+
+class JobDesk(Protocol):
+    """Accepts jobs, and tells of them."""
+
+    async def submit(self, payload: bytes, *, job_id: str | None = None) -> tuple[JobRecord, bool]:
+        """Decode, admit and store one job object (UTF-8 JSON); True when it is new.
+
+        `job_id` names the job where the object does not (PUT); another id in the object raises
+        `RequestError`. Also raises `InvalidPrompt`, `Refused`, `Conflict`, `QueueUnavailable`.
+        """
+        ...
+
+    async def find(self, job_id: str) -> JobRecord:
+        """One job. Raises `NotFound`."""
+        ...
+
+    async def recent(
+        self, *, status: Status | None, user_id: str | None, limit: int
+    ) -> list[JobRecord]:
+        """The newest jobs first."""
+        ...
+
+    async def cancel(self, job_id: str) -> CancelOutcome:
+        """Cancel a job. Raises `NotFound`."""
+        ...
+
+    def watch(self, job_id: str, *, after: int = 0) -> AsyncIterator[JobEvent]:
+        """The job's kept events above `after`, then live ones; ends after the last event."""
+        ...
+
+    async def asset(self, job_id: str, index: int, *, thumbnail: bool) -> tuple[bytes, str]:
+        """One stored file and its media type. Raises `NotFound`."""
+        ...
+
+    async def preview(self, job_id: str) -> bytes:
+        """The newest preview (WEBP) of a running job. Raises `NotFound`."""
+        ...
+
+    async def keep_reference(self, user_id: str, picture: bytes) -> str:
+        """Check and store a reference picture; return the key a job may name."""
+        ...
+
+
+class TextDesk(Protocol):
+    """Generates text while the caller waits."""
+
+    def stream(self, request: ChatRequest) -> AsyncIterator[str | TextReply]:
+        """Pieces of text as they come, then one `TextReply`.
+
+        Closing the iterator cancels the work. Raises `InvalidPrompt`, `Refused`, `Unavailable`,
+        `DeadlinePassed` and other `AttemptError`s.
+        """
+        ...
+
+
+class PodView(Protocol):
+    """What the pod says of itself."""
+
+    def health(self, side: Literal["wan", "chat"]) -> HealthView:
+        """The snapshot, with readiness and `model_loaded` judged for that port's default model."""
+        ...
+
+    def limits(self) -> dict[str, int | float]:
+        """The limits a caller may run into, for `/worker/info`."""
+        ...

@@ -1,0 +1,152 @@
+"""Conversation: text for a caller who waits, on the chat lane, ahead of the queue's jobs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from shutil import rmtree
+from typing import Literal
+from uuid import uuid4
+
+from ourvidz_worker.domain.errors import AttemptError, Unavailable
+from ourvidz_worker.domain.lane import PriorityClass
+from ourvidz_worker.domain.messages import (
+    Computed,
+    Failed,
+    Finished,
+    Outcome,
+    Report,
+    Run,
+    Stopped,
+    TextPiece,
+)
+from ourvidz_worker.domain.request import ChatRequest
+from ourvidz_worker.domain.text_reply import TextReply
+from ourvidz_worker.pod.outcomes import error_of
+from ourvidz_worker.pod.supervisor import Supervisor
+from ourvidz_worker.pod.worker_state import WorkerState
+
+MAX_WAITING = 64
+"""Callers beyond this many are told to come back later (T-8)."""
+
+
+class Conversation:
+    """Runs text requests that nobody queued; nothing of them is stored."""
+
+    def __init__(
+        self,
+        worker: Supervisor | None,
+        spool: Path,
+        *,
+        deadline_s: float,
+        admit: Callable[[ChatRequest], Awaitable[None]],
+        draw_seed: Callable[[], int],
+        count: Callable[[str], None],
+    ) -> None:
+        """`worker` serves the chat lane, None where the pod has none; `admit` may refuse."""
+        self._worker = worker
+        self._spool = spool
+        self._deadline_s = deadline_s
+        self._admit = admit
+        self._draw_seed = draw_seed
+        self._count = count
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[str | TextReply]:
+        """Pieces of text as they come, then the whole reply; closing it cancels the work."""
+        await self._admit(request)
+        worker = self._ready_worker()
+        run = self._run_of(request)
+        inbox: asyncio.Queue[str | Outcome] = asyncio.Queue()
+        working = asyncio.create_task(self._work(worker, run, inbox))
+        working.add_done_callback(lambda _: inbox.put_nowait(""))
+        try:
+            while not (working.done() and inbox.empty()):
+                piece = await inbox.get()
+                if piece and isinstance(piece, str):
+                    yield piece
+            yield reply_of(working.result())
+            self._count("requests_served")
+        finally:
+            await self._end(worker, run, working)
+
+    async def complete(self, request: ChatRequest) -> TextReply:
+        """The whole reply to `request`."""
+        async for piece in self.stream(request):
+            if isinstance(piece, TextReply):
+                return piece
+        raise Unavailable
+
+    def _ready_worker(self) -> Supervisor:
+        worker = self._worker
+        if worker is None or worker.state is not WorkerState.READY:
+            raise Unavailable("The chat model is not ready now; try again after a short wait.")
+        if worker.slots.waiting >= MAX_WAITING:
+            raise Unavailable("Too many requests wait for the chat model; try again later.")
+        return worker
+
+    def _run_of(self, request: ChatRequest) -> Run:
+        attempt_id = uuid4().hex
+        seed = request.sampling.seed
+        return Run(
+            attempt_id=attempt_id,
+            job_id=attempt_id,
+            request=request,
+            seed=self._draw_seed() if seed is None else seed,
+            spool=str(self._spool / attempt_id),
+            deadline_s=self._deadline_s,
+        )
+
+    async def _work(
+        self, worker: Supervisor, run: Run, inbox: "asyncio.Queue[str | Outcome]"
+    ) -> Outcome:
+        slot = await worker.slots.take(PriorityClass.INTERACTIVE)
+
+        def watch(report: Report) -> None:
+            if isinstance(report, TextPiece):
+                inbox.put_nowait(report.text)
+            elif isinstance(report, Computed):
+                slot.release()
+
+        try:
+            await asyncio.to_thread(Path(run.spool).mkdir, parents=True)
+            return await worker.run(run, watch)
+        finally:
+            slot.release()
+
+    async def _end(self, worker: Supervisor, run: Run, working: "asyncio.Task[Outcome]") -> None:
+        """Stop what still runs, wait until the worker has left it, and remove its folder."""
+        if not working.done():
+            await worker.cancel(run.attempt_id)
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+        await asyncio.to_thread(rmtree, run.spool, ignore_errors=True)
+
+
+def reply_of(outcome: Outcome) -> TextReply:
+    """The reply in a finished outcome. Raises the error that any other one stands for."""
+    if isinstance(outcome, Failed):
+        raise error_of(outcome)
+    if isinstance(outcome, Stopped):
+        raise Unavailable
+    return _reply(outcome)
+
+
+def _reply(finished: Finished) -> TextReply:
+    if len(finished.artifacts) != 1 or finished.artifacts[0].text is None:
+        raise AttemptError(cause="a text request ended without one text")
+    artifact, facts, receipt = finished.artifacts[0], finished.facts, finished.receipt
+    metadata = artifact.metadata
+    reason: Literal["stop", "length"] = "stop"
+    if metadata.get("finish_reason") == "length":
+        reason = "length"
+    return TextReply(
+        text=artifact.text or "",
+        tokens=int(metadata.get("tokens_generated") or 0),
+        prompt_tokens=int(facts.get("prompt_tokens") or 0),
+        finish_reason=reason,
+        generation_s=sum(stage.seconds for stage in receipt.stages),
+        model_name=str(facts.get("model_name") or receipt.model),
+        active_model="base" if facts.get("active_model_type") == "base" else "instruct",
+        effective=receipt.effective,
+        truncated=bool(facts.get("truncated")),
+        dropped_messages=int(facts.get("dropped_messages") or 0),
+    )

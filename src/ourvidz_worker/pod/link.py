@@ -1,0 +1,162 @@
+"""A link: one incarnation of a worker, from its start to its end.
+
+It carries attempts down the pipe and their reports up, and turns the end of the process into
+`WorkerLost` for every attempt that it still owed an outcome.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from ourvidz_worker.clock import Clock
+from ourvidz_worker.domain.errors import DeadlinePassed, WorkerLost
+from ourvidz_worker.domain.messages import (
+    Beat,
+    Cancel,
+    Computed,
+    Description,
+    Drain,
+    Failed,
+    Finished,
+    LoadFailed,
+    Loading,
+    Outcome,
+    Preview,
+    Progress,
+    Ready,
+    Report,
+    Run,
+    Stopped,
+    TextPiece,
+)
+from ourvidz_worker.pod.pipe import WorkerPipe
+from ourvidz_worker.pod.process import WorkerProcess
+from ourvidz_worker.telemetry.log import Action
+
+log = logging.getLogger(__name__)
+
+Watch = Callable[[Report], None]
+
+DEADLINE_GRACE_S = 10.0
+"""A worker stops an attempt at its deadline by itself; this much later it is killed."""
+
+
+class WorkerLink:
+    """A running worker process and its pipe."""
+
+    def __init__(self, process: WorkerProcess, pipe: WorkerPipe, clock: Clock) -> None:
+        """Take over a started process that will connect to `pipe`."""
+        self._process = process
+        self._pipe = pipe
+        self._clock = clock
+        self._runs: dict[str, tuple[asyncio.Future[Outcome], Watch]] = {}
+        self._deadlines: dict[str, float] = {}
+        self._late: set[str] = set()
+        self.description: Description | None = None
+        self.load_failure: LoadFailed | None = None
+        self.loading = Loading(part="process", fraction=0.0)
+        self.ready = asyncio.Event()
+        self.last_beat = clock.monotonic()
+        self.beat = Beat(steps=0, rss_bytes=0, loading=True)
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
+
+    async def listen(self) -> int:
+        """Pass reports on until the process has ended; return its exit code.
+
+        Every attempt without an outcome then fails with `WorkerLost`, or with `DeadlinePassed`
+        when the process was killed for that attempt's deadline.
+        """
+        reader = asyncio.create_task(self._read())
+        try:
+            code = await self._process.wait()
+            reader.cancel()
+            while await self._pipe.pending():
+                self._take(await self._pipe.receive())
+            return code
+        finally:
+            reader.cancel()
+            self._pipe.close()
+            for attempt_id, (future, _) in self._runs.items():
+                if not future.done():
+                    future.set_exception(
+                        DeadlinePassed() if attempt_id in self._late else WorkerLost()
+                    )
+
+    async def run(self, run: Run, watch: Watch) -> Outcome:
+        """Run one attempt; `watch` sees its reports. Raises `WorkerLost`, `DeadlinePassed`."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._runs[run.attempt_id] = (future, watch)
+        try:
+            await self._pipe.send(run)
+            return await future
+        finally:
+            self._runs.pop(run.attempt_id, None)
+            self._deadlines.pop(run.attempt_id, None)
+
+    async def cancel(self, attempt_id: str, reason: str) -> None:
+        """Ask the worker to stop one attempt at its next step."""
+        if attempt_id in self._runs:
+            await self._pipe.send(Cancel(attempt_id=attempt_id, reason=reason))
+
+    async def drain(self, grace_s: float) -> None:
+        """Ask the worker to finish what it can in `grace_s`, and to exit."""
+        if self.ready.is_set():
+            await self._pipe.send(Drain(grace_s=grace_s))
+
+    def enforce_deadlines(self) -> None:
+        """Kill the worker when an attempt has outlived its deadline by the grace (Q-11)."""
+        now = self._clock.monotonic()
+        late = {key for key, at in self._deadlines.items() if now > at and key in self._runs}
+        if late:
+            self._late |= late
+            log.warning(
+                "worker killed: deadline", extra={"action": Action.WORKER_KILLED, "pid": self.pid}
+            )
+            self._process.kill()
+
+    def kill(self) -> None:
+        """End the worker's process group at once."""
+        self._process.kill()
+
+    async def _read(self) -> None:
+        while True:
+            self._take(await self._pipe.receive())
+
+    def _take(self, report: Report) -> None:
+        self.last_beat = self._clock.monotonic()
+        match report:
+            case Beat():
+                self.beat = report
+            case Loading():
+                self.loading = report
+            case LoadFailed():
+                self.load_failure = report
+            case Ready(description=description):
+                self.description = description
+                self.ready.set()
+            case Description():
+                self.description = report
+            case Finished() | Failed() | Stopped():
+                self._end(report)
+            case Progress() | Preview() | TextPiece() | Computed():
+                self._pass_on(report)
+
+    def _pass_on(self, report: Progress | Preview | TextPiece | Computed) -> None:
+        if isinstance(report, Computed):
+            self._deadlines.pop(report.attempt_id, None)
+        if report.attempt_id in self._runs:
+            self._runs[report.attempt_id][1](report)
+
+    def _end(self, outcome: Outcome) -> None:
+        if outcome.attempt_id in self._runs:
+            future, _ = self._runs[outcome.attempt_id]
+            if not future.done():
+                future.set_result(outcome)
+
+    def set_deadline(self, attempt_id: str, deadline_s: float) -> None:
+        """Count `deadline_s` from now; `enforce_deadlines` acts on it."""
+        self._deadlines[attempt_id] = self._clock.monotonic() + deadline_s + DEADLINE_GRACE_S

@@ -1,0 +1,102 @@
+"""Slots: how many attempts a worker runs at once, given out by class and then in order."""
+
+import asyncio
+import heapq
+from itertools import count
+
+from ourvidz_worker.domain.errors import ModelLoadFailed
+from ourvidz_worker.domain.lane import PriorityClass
+
+
+class Slot:
+    """The right to run one attempt; giving it back twice, or too late, does nothing."""
+
+    def __init__(self, slots: "Slots", generation: int) -> None:
+        """Taken from `slots` during one opening."""
+        self._slots = slots
+        self._generation = generation
+        self._held = True
+
+    def release(self) -> None:
+        """Give the slot back."""
+        if self._held:
+            self._held = False
+            self._slots.give_back(self._generation)
+
+
+class Slots:
+    """The slots of one worker: open while it is ready, closed otherwise."""
+
+    def __init__(self) -> None:
+        """Closed at first."""
+        self._capacity = 0
+        self._taken = 0
+        self._generation = 0
+        self._refusing = False
+        self._order = count()
+        self._waiters: list[tuple[int, int, asyncio.Future[Slot]]] = []
+
+    @property
+    def capacity(self) -> int:
+        """How many attempts may run at once now; 0 while closed."""
+        return self._capacity
+
+    @property
+    def taken(self) -> int:
+        """How many slots are in use."""
+        return self._taken
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for a slot."""
+        return sum(not future.done() for _, _, future in self._waiters)
+
+    def open(self, capacity: int) -> None:
+        """The worker is ready: give out `capacity` slots."""
+        self._generation += 1
+        self._refusing = False
+        self._capacity, self._taken = capacity, 0
+        self._hand_out()
+
+    def close(self) -> None:
+        """The worker is gone: slots given out are void, callers wait for the next opening."""
+        self._generation += 1
+        self._capacity = self._taken = 0
+
+    def refuse(self) -> None:
+        """The worker cannot be had: whoever waits, or asks until the next opening, is told so."""
+        self._refusing = True
+        for _, _, future in self._waiters:
+            if not future.done():
+                future.set_exception(ModelLoadFailed())
+        self._waiters.clear()
+
+    async def take(self, priority: PriorityClass) -> Slot:
+        """Wait for a slot; a lower class number goes first, then who asked first.
+
+        Raises `ModelLoadFailed` when the worker cannot be had.
+        """
+        if self._refusing:
+            raise ModelLoadFailed
+        future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiters, (int(priority), next(self._order), future))
+        self._hand_out()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                future.result().release()
+            raise
+
+    def give_back(self, generation: int) -> None:
+        """Take back a slot that was given out in `generation`."""
+        if generation == self._generation:
+            self._taken -= 1
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self._waiters and self._taken < self._capacity:
+            _, _, future = heapq.heappop(self._waiters)
+            if not future.done():
+                self._taken += 1
+                future.set_result(Slot(self, self._generation))

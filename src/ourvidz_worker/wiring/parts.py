@@ -1,0 +1,273 @@
+"""The parts of a pod, built from the configuration and joined: the one place where they meet."""
+
+import asyncio
+import random
+import secrets
+import socket
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq.asyncio
+from starlette.types import ASGIApp
+
+from ourvidz_worker import __version__
+from ourvidz_worker.admission import Admission, make_admission
+from ourvidz_worker.api.app import make_app
+from ourvidz_worker.api.auth import Keys
+from ourvidz_worker.api.call import ApiSettings, Side
+from ourvidz_worker.clock import Clock, SystemClock
+from ourvidz_worker.config import Config
+from ourvidz_worker.domain.intake import Limits
+from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.pod.conversation import Conversation
+from ourvidz_worker.pod.crew import Crew
+from ourvidz_worker.pod.delivery import Ports
+from ourvidz_worker.pod.desk import Desk
+from ourvidz_worker.pod.dispatcher import Dispatcher
+from ourvidz_worker.pod.enhancement import Enhancement
+from ourvidz_worker.pod.health import Health
+from ourvidz_worker.pod.hub import Hub
+from ourvidz_worker.pod.keeping import Keeping
+from ourvidz_worker.pod.preparation import Preparation
+from ourvidz_worker.pod.supervisor import Supervisor
+from ourvidz_worker.pod.watching import Watching
+from ourvidz_worker.queue import Store, make_queue
+from ourvidz_worker.references import References
+from ourvidz_worker.storage import Storage, make_storage
+from ourvidz_worker.wiring.incarnations import Incarnations
+from ourvidz_worker.wiring.models import engine_of, lanes_with_models
+from ourvidz_worker.wiring.state import admin_key, fresh_spool, prepare_state
+from ourvidz_worker.wiring.telling import Telling, make_telling
+
+MAX_SEED = 2_147_483_641
+"""Drawn seeds leave room for the pictures of one batch below 2³¹ (contract 3.3)."""
+
+
+SIDES: tuple[Side, Side] = ("wan", "chat")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What runs in a pod's process."""
+
+    queue: Store
+    workers: dict[Lane, Supervisor]
+    crew: Crew
+    dispatcher: Dispatcher
+    health: Health
+    telling: Telling
+    wan_app: ASGIApp
+    chat_app: ASGIApp
+    context: zmq.asyncio.Context
+
+    def works(self) -> list[Coroutine[None, None, None]]:
+        """Everything that runs until it is cancelled."""
+        return [
+            self.dispatcher.run(),
+            self.dispatcher.keep_leases(),
+            self.health.keep_fresh(),
+            self.telling.run(),
+        ]
+
+    async def flush(self) -> None:
+        """Try once more to tell what is owed."""
+        await self.telling.flush()
+
+    async def close(self) -> None:
+        """Let the store and the sockets go."""
+        await self.telling.close()
+        await self.queue.close()
+        self.context.destroy(linger=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ground:
+    """What every other part stands on."""
+
+    config: Config
+    state: Path
+    spool: Path
+    clock: Clock
+    queue: Store
+    storage: Storage
+    hub: Hub
+    watching: Watching
+    admission: Admission
+    references: References
+    limits: Limits
+
+
+async def build_parts(config: Config, sockets: Path) -> Parts:
+    """Take the state folder and build every part. Raises `ConfigError`."""
+    state = prepare_state(config.state_dir)
+    models = lanes_with_models(config)
+    clock = SystemClock()
+    queue = make_queue("sqlite", state, clock, max_tries=config.max_job_attempts)
+    await queue.open()
+    ground = _ground(config, state, clock, queue)
+    context = zmq.asyncio.Context()
+    incarnations = Incarnations(
+        engines={lane: (engine_of(config, lane), models[lane]) for lane in models},
+        sockets=sockets,
+        logs=state / "logs",
+        clock=clock,
+        context=context,
+    )
+    return _join(ground, incarnations, context)
+
+
+def _ground(config: Config, state: Path, clock: Clock, queue: Store) -> _Ground:
+    storage = make_storage("local", state / "storage")
+    hub = Hub(queue, clock)
+    return _Ground(
+        config=config,
+        state=state,
+        spool=fresh_spool(state),
+        clock=clock,
+        queue=queue,
+        storage=storage,
+        hub=hub,
+        watching=Watching(hub),
+        admission=make_admission(),
+        references=References(storage, max_bytes=config.reference_max_bytes),
+        limits=Limits(
+            max_frames=config.wan_max_frames, max_output_tokens=config.chat_max_output_tokens
+        ),
+    )
+
+
+def _join(ground: _Ground, incarnations: Incarnations, context: zmq.asyncio.Context) -> Parts:
+    """Join the parts; a change of any worker makes the dispatcher look again."""
+    config = ground.config
+    name = worker_id(config)
+    telling = make_telling(
+        config,
+        ground.queue,
+        ground.clock,
+        worker_id=name,
+        limits=ground.limits,
+        jitter=random.random,
+    )
+    news = asyncio.Event()
+    workers = {
+        lane: Supervisor(
+            lane, incarnations.start, ground.clock, jitter=random.random, changed=news.set
+        )
+        for lane in incarnations.engines
+    }
+    health = Health(
+        workers,
+        ground.queue,
+        ground.storage,
+        ground.clock,
+        refused=telling.refused,
+        limits=_limits_shown(config),
+    )
+    texts = _conversation(ground, workers.get(Lane.CHAT), health)
+    dispatcher = Dispatcher(
+        workers,
+        _ports(ground, telling, texts),
+        owner=name,
+        ttl_s=config.lease_ttl_s,
+        clock=ground.clock,
+        count=health.count,
+        news=news,
+    )
+    desk = _desk(ground, frozenset(workers), dispatcher)
+    keys = Keys.of(*_keys(config, ground.state))
+    wan_app, chat_app = (
+        make_app(
+            side=side,
+            jobs=desk,
+            texts=texts,
+            pod=health,
+            keys=keys,
+            clock=ground.clock,
+            settings=_api_settings(config),
+        )
+        for side in SIDES
+    )
+    return Parts(
+        queue=ground.queue,
+        workers=workers,
+        crew=Crew(workers, config.start_timeout_s),
+        dispatcher=dispatcher,
+        health=health,
+        telling=telling,
+        wan_app=wan_app,
+        chat_app=chat_app,
+        context=context,
+    )
+
+
+def _conversation(ground: _Ground, worker: Supervisor | None, health: Health) -> Conversation:
+    return Conversation(
+        worker,
+        ground.spool,
+        deadline_s=ground.config.chat_request_timeout_s,
+        admit=ground.admission.admit,
+        draw_seed=lambda: 1 + secrets.randbelow(MAX_SEED),
+        count=health.count,
+    )
+
+
+def _ports(ground: _Ground, telling: Telling, texts: Conversation) -> Ports:
+    enhancement = Enhancement(texts=texts, clock=ground.clock, admit=ground.admission.admit)
+    return Ports(
+        queue=ground.queue,
+        hub=ground.hub,
+        keeping=Keeping(ground.storage, ground.clock, random.random),
+        preparation=Preparation(ground.limits, ground.references, enhancement.extend),
+        teller=telling,
+        watching=ground.watching,
+        clock=ground.clock,
+        spool=ground.spool,
+        max_tries=ground.config.max_job_attempts,
+        told=telling.kick,
+    )
+
+
+def _desk(ground: _Ground, lanes: frozenset[Lane], dispatcher: Dispatcher) -> Desk:
+    return Desk(
+        queue=ground.queue,
+        storage=ground.storage,
+        hub=ground.hub,
+        watching=ground.watching,
+        clock=ground.clock,
+        lanes=lanes,
+        limits=ground.limits,
+        admit=ground.admission.admit,
+        stop=dispatcher.cancel,
+        keep=ground.references.keep,
+    )
+
+
+def _keys(config: Config, state: Path) -> tuple[str, ...]:
+    """The keys accepted; the embedded profile makes its own at first start."""
+    given = (config.wan_worker_api_key, config.chat_worker_api_key, config.sdxl_worker_api_key)
+    return (admin_key(state), *given)
+
+
+def _api_settings(config: Config) -> ApiSettings:
+    return ApiSettings(
+        version=__version__,
+        auth_mode=config.auth_mode,
+        max_output_tokens=config.chat_max_output_tokens,
+        max_reference_bytes=config.reference_max_bytes,
+    )
+
+
+def _limits_shown(config: Config) -> dict[str, int | float]:
+    return {
+        "max_frames": config.wan_max_frames,
+        "max_output_tokens": config.chat_max_output_tokens,
+        "chat_request_timeout_s": config.chat_request_timeout_s,
+        "max_job_attempts": config.max_job_attempts,
+        "reference_max_bytes": config.reference_max_bytes,
+    }
+
+
+def worker_id(config: Config) -> str:
+    """The pod's name in leases and callbacks: the configured one, else the host's and chance."""
+    return config.worker_id or f"{socket.gethostname()}-{secrets.token_hex(4)}"
