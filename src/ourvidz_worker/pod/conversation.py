@@ -7,6 +7,8 @@ from shutil import rmtree
 from typing import Literal
 from uuid import uuid4
 
+import msgspec
+
 from ourvidz_worker.domain.errors import AttemptError, Unavailable
 from ourvidz_worker.domain.lane import PriorityClass
 from ourvidz_worker.domain.messages import (
@@ -69,9 +71,14 @@ class Conversation:
             await self._end(worker, run, working)
 
     async def complete(self, request: ChatRequest) -> TextReply:
-        """The whole reply to `request`."""
+        """The whole reply; a raw continuation keeps the white space that it begins with."""
+        pieces: list[str] = []
         async for piece in self.stream(request):
-            if isinstance(piece, TextReply):
+            if isinstance(piece, str):
+                pieces.append(piece)
+            elif request.text is not None:
+                return msgspec.structs.replace(piece, text="".join(pieces))
+            else:
                 return piece
         raise Unavailable
 

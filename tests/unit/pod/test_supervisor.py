@@ -64,9 +64,10 @@ async def scene() -> AsyncIterator[Scene]:
 
 async def test_it_opens_its_slots_when_the_worker_is_ready(scene: Scene) -> None:
     await scene.clock.advance(0)
-    assert scene.supervisor.state is WorkerState.STARTING
+    states = [scene.supervisor.state]
     await scene.ready()
-    assert scene.supervisor.state is WorkerState.READY
+    states.append(scene.supervisor.state)
+    assert states == [WorkerState.STARTING, WorkerState.READY]
     assert await scene.supervisor.slots.take(PriorityClass.NORMAL)
 
 

@@ -1,0 +1,179 @@
+"""A pod without processes: the real queue, storage and delivery, and a worker that a test plays."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from tests.unit.pod.fake_workers import FakeWorker
+
+from ourvidz_worker.domain.artifact import Artifact, Metadata
+from ourvidz_worker.domain.intake import Limits, find_id
+from ourvidz_worker.domain.job import Job, Lease
+from ourvidz_worker.domain.job_types import JOB_TYPES, Media
+from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.domain.messages import Command, Finished, Run
+from ourvidz_worker.domain.receipt import Receipt
+from ourvidz_worker.domain.request import VideoRequest
+from ourvidz_worker.pod.delivery import Delivery, Ports
+from ourvidz_worker.pod.hub import Hub
+from ourvidz_worker.pod.keeping import Keeping
+from ourvidz_worker.pod.link import WorkerLink
+from ourvidz_worker.pod.preparation import Preparation
+from ourvidz_worker.pod.supervisor import Supervisor
+from ourvidz_worker.pod.watching import Watching
+from ourvidz_worker.queue import JobRecord, Settlement, Store, make_queue
+from ourvidz_worker.references import References
+from ourvidz_worker.storage import make_storage
+from ourvidz_worker.testing.clock import FakeClock
+
+PICTURE = b"not really a picture"
+
+
+class PlainTeller:
+    """Owes the bare status."""
+
+    def processing(self, lease: Lease) -> bytes | None:
+        return b"processing"
+
+    def ended(self, lease: Lease, end: Settlement) -> bytes | None:
+        return end.status.value.encode()
+
+
+class Scene:
+    """One lane, one worker, one job at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = FakeClock()
+        self.queue: Store = make_queue("sqlite", folder, self.clock)
+        self.storage_root = folder / "storage"
+        self.storage = make_storage("local", self.storage_root)
+        self.spool = folder / "spool"
+        self.worker: FakeWorker | None = None
+        self.supervisor = Supervisor(
+            Lane.IMAGE, self._start, self.clock, jitter=lambda: 0.0, changed=lambda: None
+        )
+        self.hub = Hub(self.queue, self.clock)
+        self.ports = Ports(
+            queue=self.queue,
+            hub=self.hub,
+            keeping=Keeping(self.storage, self.clock, lambda: 0.0),
+            preparation=Preparation(
+                Limits(), References(self.storage, max_bytes=1 << 20), _leave_as_it_is
+            ),
+            teller=PlainTeller(),
+            watching=Watching(self.hub),
+            clock=self.clock,
+            spool=self.spool,
+            max_tries=3,
+            told=lambda: None,
+        )
+
+    async def open(self) -> None:
+        """Open the queue and get the worker ready."""
+        await self.queue.open()
+        self._serving = asyncio.create_task(self.supervisor.serve())
+        await self.clock.advance(0)
+        self.player.get_ready()
+        await self.clock.advance(0)
+
+    async def close(self) -> None:
+        """Let everything go."""
+        self._serving.cancel()
+        await asyncio.gather(self._serving, return_exceptions=True)
+        await self.queue.close()
+
+    @property
+    def player(self) -> FakeWorker:
+        """The present worker."""
+        assert self.worker is not None
+        return self.worker
+
+    async def submit(self, **fields: object) -> str:
+        """Hand in one image job; `fields` change it."""
+        job = {"id": "job", "type": "sdxl_image_fast", "user_id": "u", "prompt": "an apple"}
+        payload = msgspec.json.encode(job | fields)
+        row = JOB_TYPES["sdxl_image_fast"]
+        await self.queue.submit(
+            Job(
+                id=find_id(payload) or "",
+                type=row.name,
+                user_id="u",
+                lane=row.lane,
+                priority=row.priority,
+                payload=payload,
+                submitted_at=self.clock.now(),
+            )
+        )
+        return find_id(payload) or ""
+
+    async def begin(self) -> tuple[Delivery, "asyncio.Task[None]"]:
+        """Lease the next job and start its delivery."""
+        (lease,) = await self.queue.lease("pod", {Lane.IMAGE: 1}, 60.0)
+        delivery = Delivery(lease, self.supervisor, self.ports)
+        return delivery, asyncio.create_task(delivery.deliver())
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Let everything run until something is true."""
+        for _ in range(500):
+            if true():
+                return
+            await asyncio.to_thread(lambda: None)
+            await self.clock.advance(0)
+        raise AssertionError("it never came true")
+
+    async def given(self) -> Run:
+        """The run that the worker was given, once it has it."""
+        await self.until(lambda: bool(self.runs()))
+        return self.runs()[-1]
+
+    def runs(self) -> list[Run]:
+        """All runs given to the present worker."""
+        return [command for command in self.player.pipe.sent if isinstance(command, Run)]
+
+    def sent(self, kind: type[Command]) -> list[Command]:
+        """The commands of one kind that the worker was given."""
+        return [command for command in self.player.pipe.sent if isinstance(command, kind)]
+
+    def finish(self, run: Run) -> None:
+        """Play the worker: write one file and report the end."""
+        (Path(run.spool) / "0.png").write_bytes(PICTURE)
+        artifact = Artifact(
+            index=0,
+            media=Media.IMAGE,
+            file="0.png",
+            media_type="image/png",
+            size_bytes=len(PICTURE),
+            sha256=hashlib.sha256(PICTURE).hexdigest(),
+            metadata={"seed": run.seed, "width": 8},
+        )
+        end = Finished(attempt_id=run.attempt_id, artifacts=(artifact,), receipt=Receipt())
+        self.player.pipe.reports.put_nowait(end)
+
+    async def record(self, job_id: str = "job") -> JobRecord:
+        """The job as the queue has it."""
+        found = await self.queue.find(job_id)
+        assert found is not None
+        return found
+
+    async def owed(self) -> list[str]:
+        """The statuses owed, first come first."""
+        told = []
+        while rows := await self.queue.due(10):
+            told += [row.status for row in rows]
+            for row in rows:
+                await self.queue.delivered(row)
+        return told
+
+    def files(self) -> list[Path]:
+        """Every file stored."""
+        return [path for path in self.storage_root.rglob("*") if path.is_file()]
+
+    async def _start(self, lane: Lane) -> WorkerLink:
+        self.worker = FakeWorker(self.clock)
+        return self.worker.link
+
+
+async def _leave_as_it_is(request: VideoRequest, seed: int) -> tuple[VideoRequest, Metadata]:
+    return request, {}
