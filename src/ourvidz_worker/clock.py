@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Coroutine
-from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 Value = TypeVar("Value")
@@ -39,12 +38,6 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Let `seconds` pass, giving way to other tasks."""
         await asyncio.sleep(seconds)
-
-
-def rfc3339(at: float) -> str:
-    """`at` (seconds since the epoch) as the contract writes times: UTC with milliseconds."""
-    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
 
 
 async def within(clock: Clock, seconds: float, work: Coroutine[object, object, Value]) -> Value:

@@ -63,9 +63,9 @@ async def settled_job(queue: Store) -> tuple[bytes, bytes]:
     return begun, ended
 
 
-async def all_delivered(queue: Store, clock: FakeClock) -> None:
+async def all_delivered(queue: Store, clock: FakeClock, pumping: "asyncio.Task[None]") -> None:
     """Until nothing is owed; time moves only while a row waits for its next try."""
-    while await queue.owed():
+    while await queue.owed() and not pumping.done():
         await clock.advance(await queue.next_due_in() or 0.0)
 
 
@@ -92,7 +92,7 @@ async def test_what_a_job_owes_arrives_in_order_and_signed(
         pump = OutboxPump(queue, sender, clock, lambda: 1.0)
         stop = asyncio.Event()
         pumping = asyncio.create_task(pump.run(stop))
-        await all_delivered(queue, clock)
+        await all_delivered(queue, clock, pumping)
         stop.set()
         await pumping
         await sender.close()

@@ -5,11 +5,11 @@ from typing import Literal
 
 import msgspec
 
-from ourvidz_worker.clock import rfc3339
 from ourvidz_worker.domain import errors
 from ourvidz_worker.domain.artifact import Asset, Facts, Metadata
 from ourvidz_worker.domain.errors import OurvidzError
 from ourvidz_worker.domain.job import PUBLIC_STATUS, Status
+from ourvidz_worker.domain.times import rfc3339
 from ourvidz_worker.queue import CancelOutcome, JobRecord
 
 PublicStatus = Literal["queued", "processing", "completed", "failed", "cancelled"]

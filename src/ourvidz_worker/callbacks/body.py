@@ -10,8 +10,8 @@ import msgspec
 
 from ourvidz_worker.callbacks.assets import asset_of
 from ourvidz_worker.callbacks.metadata import Done, metadata_of
-from ourvidz_worker.clock import rfc3339
 from ourvidz_worker.domain.artifact import Facts
+from ourvidz_worker.domain.times import rfc3339
 
 MAX_MESSAGE = 200
 """Characters of `error_message`, which the client shows as it is."""

@@ -23,8 +23,6 @@ LOOK_AGAIN_S = 1.0
 OUTBOX_AGAIN_S = 2.0
 """An outbox that cannot be read or written is asked again after this."""
 
-SHORTEST_REST_S = 0.05
-
 
 class Sender(Protocol):
     """Sends one callback once."""
@@ -86,7 +84,7 @@ class OutboxPump(Generic[Row]):
             return OUTBOX_AGAIN_S
         if self._under_way:
             due_in = LOOK_AGAIN_S if not due_in else min(due_in, LOOK_AGAIN_S)
-        return None if due_in is None else max(due_in, SHORTEST_REST_S)
+        return due_in
 
     async def _begin(self, done: set[int]) -> None:
         """Start what is due, but for rows in `done`, which it adds to."""

@@ -18,13 +18,13 @@ class JobWatch:
             case "accepted":
                 self._bar.move("queued", 0.0)
             case "started":
+                self._tries = max(self._tries, int(event.data.get("attempt") or 1))
                 self._bar.move("started", 0.0, self._try())
             case "stage":
                 self._bar.move(event.progress().stage)
             case "progress":
                 self._progress(event)
             case "retried":
-                self._tries += 1
                 self._bar.move("queued again", 0.0, str(event.data.get("code", "")))
             case "completed":
                 self._bar.finish("completed")

@@ -21,6 +21,8 @@ from ourvidz_worker.domain.errors import LeaseLost, OurvidzError, QueueUnavailab
 from ourvidz_worker.domain.event import EventKind
 from ourvidz_worker.domain.job import Lease, Status
 from ourvidz_worker.domain.messages import Failed, Finished, Outcome, Report, Run, Stopped
+from ourvidz_worker.domain.request import AdminRequest
+from ourvidz_worker.pod.administration import Administration
 from ourvidz_worker.pod.ending import Ending, GiveBack, ending_of_failure, failure_of
 from ourvidz_worker.pod.hub import Hub
 from ourvidz_worker.pod.keeping import Keeping
@@ -56,6 +58,7 @@ class Ports:
     hub: Hub
     keeping: Keeping
     preparation: Preparation
+    administration: Administration
     teller: Teller
     watching: Watching
     clock: Clock
@@ -112,7 +115,7 @@ class Delivery:
                 raise WorkerLost("The job's tries are used up.")
             prepared = await self._ports.preparation.prepare(self.lease, self._spool)
             stage = "generate"
-            outcome = await self._compute(prepared)
+            outcome = await self._outcome(prepared)
             if isinstance(outcome, Finished):
                 stage = "upload"
                 return await self._keep(outcome, prepared)
@@ -123,6 +126,13 @@ class Delivery:
         if isinstance(outcome, Failed):
             return ending_of_failure(outcome, self.lease, self._ports.max_tries)
         return self._ending_of_stop()
+
+    async def _outcome(self, prepared: Prepared) -> Outcome:
+        """What comes of the work: the pod's own answer, or the worker's."""
+        if isinstance(prepared.request, AdminRequest):
+            await self._start()
+            return self._ports.administration.answer(prepared.request, self.attempt_id)
+        return await self._compute(prepared)
 
     async def _compute(self, prepared: Prepared) -> Outcome:
         """Wait for the worker and run; a stop while waiting ends it at once."""
@@ -141,12 +151,7 @@ class Delivery:
     async def _wait_and_run(self, prepared: Prepared) -> Outcome:
         slot = await self._worker.slots.take(self.lease.job.priority)
         try:
-            body = self._ports.teller.processing(self.lease)
-            await self._ports.queue.start(self.lease.token, callback=body)
-            self._ports.told()
-            await self._ports.hub.milestone(
-                self.lease.job.id, EventKind.STARTED, {"attempt": self.lease.tries}
-            )
+            await self._start()
             run = Run(
                 attempt_id=self.attempt_id,
                 job_id=self.lease.job.id,
@@ -162,6 +167,14 @@ class Delivery:
         finally:
             slot.release()
             self.computed.set()
+
+    async def _start(self) -> None:
+        """The work begins: the queue, the caller and the watchers are told."""
+        body = self._ports.teller.processing(self.lease)
+        await self._ports.queue.start(self.lease.token, callback=body)
+        self._ports.told()
+        data = {"attempt": self.lease.tries}
+        await self._ports.hub.milestone(self.lease.job.id, EventKind.STARTED, data)
 
     async def _run(self, run: Run, release: Callable[[], None]) -> Outcome:
         watching = self._ports.watching

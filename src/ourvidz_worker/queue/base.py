@@ -81,8 +81,10 @@ CancelOutcome = Literal["cancelled", "requested", "terminal", "unknown"]
 class Queue(Protocol):
     """The port every store implements; its conformance suite is `testing.check_queue`.
 
-    Order: by class, then fairly between users (who was served longest ago goes first), then
-    first in, first out. Times are seconds; errors are `QueueUnavailable` and `LeaseLost`.
+    Order within a lane: by class; then what was given back, in the order in which it had been
+    leased; then fairly between users (who was served longest ago goes first); then first in,
+    first out. So that no class waits for ever, every ninth lease of a lane begins with the class
+    of its longest waiting job. Times are seconds; errors are `QueueUnavailable` and `LeaseLost`.
     """
 
     async def open(self) -> None:
@@ -122,11 +124,18 @@ class Queue(Protocol):
         ...
 
     async def requeue(self, token: Token, *, burn: bool, delay_s: float = 0.0) -> None:
-        """Give a job back to the front of its lane; `burn` counts the try. Raises `LeaseLost`."""
+        """Give a job back to the front of its lane; `burn` counts the try. Raises `LeaseLost`.
+
+        Whatever gives a job back (this, a sweep, a restart): one that was cancelled meanwhile ends
+        as cancelled instead of running again.
+        """
         ...
 
     async def cancel(self, job_id: str, *, callback: bytes | None = None) -> CancelOutcome:
-        """End a waiting job as cancelled, or mark a leased one so that its holder stops it."""
+        """End a waiting job as cancelled, or mark a leased one so that its holder stops it.
+
+        `callback` is owed when the queue ends the job; what a holder's settle owes, it says there.
+        """
         ...
 
     async def sweep(self) -> int:
@@ -158,7 +167,10 @@ class Queue(Protocol):
     async def record(
         self, job_id: str, kind: EventKind, data: Mapping[str, str | int | float | bool | None]
     ) -> JobEvent:
-        """Append one event to a job's bounded history and return it with its number."""
+        """Append one event to a job's bounded history and return it with its number.
+
+        Raises `NotFound` for a job that is not kept.
+        """
         ...
 
     async def events(self, job_id: str, *, after: int = 0) -> list[JobEvent]:
@@ -166,7 +178,10 @@ class Queue(Protocol):
         ...
 
     async def changed(self, timeout_s: float) -> bool:
-        """Wait until work may have become leasable, at most `timeout_s`; True if it may have."""
+        """Wait until work may have become leasable, at most `timeout_s`; True if it may have.
+
+        A change that nobody waited for is kept for the next who waits.
+        """
         ...
 
 

@@ -175,8 +175,7 @@ WHERE status = 'leased' AND lease_until <= ? ORDER BY fence
 _START = "UPDATE jobs SET started_at = ?, start_told = ? WHERE seq = ?"
 
 _FINISH = """
-UPDATE jobs SET status = ?, settled_at = ?, owner = NULL, lease_until = NULL, returned = 0,
-  cancel_body = NULL
+UPDATE jobs SET status = ?, settled_at = ?, owner = NULL, lease_until = NULL, cancel_body = NULL
 WHERE seq = ?
 """
 

@@ -85,7 +85,10 @@ class SqliteStore:
         thread, self._thread = self._thread, None
         self._inbox.put(None)
         await asyncio.to_thread(thread.join)
-        self._held.close()
+        try:
+            await asyncio.to_thread(self._held.close)
+        except sqlite3.Error as error:
+            raise QueueUnavailable(cause=repr(error)) from error
 
     async def do(
         self,

@@ -134,7 +134,7 @@ ORDER BY 2 LIMIT 1
 
 _LEASE = """
 UPDATE jobs SET status = 'leased', owner = ?, fence = ?, lease_until = ?, tries = tries + 1,
-  seed = coalesce(seed, ?), returned = 0
+  seed = coalesce(seed, ?)
 WHERE seq = ?
 """
 

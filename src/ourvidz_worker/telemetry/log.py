@@ -6,7 +6,7 @@ import sys
 from enum import StrEnum
 from typing import IO
 
-from ourvidz_worker.clock import rfc3339
+from ourvidz_worker.domain.times import rfc3339
 
 
 class Action(StrEnum):

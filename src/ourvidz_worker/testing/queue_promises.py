@@ -273,6 +273,7 @@ async def never_runs_what_was_cancelled(bench: Bench) -> None:
     await bench.held("swept")
     for job_id in ("requeued", "swept"):
         assert await bench.store.cancel(job_id, callback=job_id.encode()) == "requested"
+        assert await bench.store.cancel(job_id, callback=b"asked again") == "requested"
     await bench.store.requeue(requeued.token, burn=False)
     bench.clock.jump(TTL_S)
     assert await bench.store.sweep() == 1

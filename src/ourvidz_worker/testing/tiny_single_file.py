@@ -157,9 +157,7 @@ def _upwards(found: re.Match[str]) -> str:
 
 def _first_encoder(weights: Weights) -> Weights:
     prefix = "conditioner.embedders.0.transformer.text_model."
-    return {
-        prefix + name.removeprefix("text_model."): tensor for name, tensor in weights.items()
-    }
+    return {prefix + name.removeprefix("text_model."): tensor for name, tensor in weights.items()}
 
 
 def _second_encoder(weights: Weights) -> Weights:

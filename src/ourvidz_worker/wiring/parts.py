@@ -20,6 +20,7 @@ from ourvidz_worker.clock import Clock, SystemClock
 from ourvidz_worker.config import Config
 from ourvidz_worker.domain.intake import Limits
 from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.pod.administration import Administration
 from ourvidz_worker.pod.conversation import Conversation
 from ourvidz_worker.pod.crew import Crew
 from ourvidz_worker.pod.delivery import Ports
@@ -167,7 +168,7 @@ def _join(ground: _Ground, incarnations: Incarnations, context: zmq.asyncio.Cont
     texts = _conversation(ground, workers.get(Lane.CHAT), health)
     dispatcher = Dispatcher(
         workers,
-        _ports(ground, telling, texts),
+        _ports(ground, telling, texts, health),
         owner=name,
         ttl_s=config.lease_ttl_s,
         clock=ground.clock,
@@ -212,12 +213,13 @@ def _conversation(ground: _Ground, worker: Supervisor | None, health: Health) ->
     )
 
 
-def _ports(ground: _Ground, telling: Telling, texts: Conversation) -> Ports:
+def _ports(ground: _Ground, telling: Telling, texts: Conversation, health: Health) -> Ports:
     enhancement = Enhancement(texts=texts, clock=ground.clock, admit=ground.admission.admit)
     return Ports(
         queue=ground.queue,
         hub=ground.hub,
         keeping=Keeping(ground.storage, ground.clock, random.random),
+        administration=Administration(lambda: health.health("chat")),
         preparation=Preparation(ground.limits, ground.references, enhancement.extend),
         teller=telling,
         watching=ground.watching,

@@ -98,7 +98,7 @@ class Account:
             seed=self._run.seed,
             fed=product.fed,
             effective=product.effective,
-            differences=product.differences,
+            differences=(*self._run.request.recorded.differences, *product.differences),
             stages=tuple(self._stages),
             peak_bytes=description.peak_bytes or self._peak_rss(),
             versions=own_versions() | product.versions,

@@ -9,6 +9,7 @@ import msgspec
 from tests.unit.pod.fake_workers import FakeWorker
 
 from ourvidz_worker.domain.artifact import Artifact, Metadata
+from ourvidz_worker.domain.health import Depth, HealthView
 from ourvidz_worker.domain.intake import Limits, find_id
 from ourvidz_worker.domain.job import Job, Lease
 from ourvidz_worker.domain.job_types import JOB_TYPES, Media
@@ -16,6 +17,7 @@ from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.domain.messages import Command, Finished, Run
 from ourvidz_worker.domain.receipt import Receipt
 from ourvidz_worker.domain.request import VideoRequest
+from ourvidz_worker.pod.administration import Administration
 from ourvidz_worker.pod.delivery import Delivery, Ports
 from ourvidz_worker.pod.hub import Hub
 from ourvidz_worker.pod.keeping import Keeping
@@ -59,6 +61,7 @@ class Scene:
             queue=self.queue,
             hub=self.hub,
             keeping=Keeping(self.storage, self.clock, lambda: 0.0),
+            administration=Administration(_healthy),
             preparation=Preparation(
                 Limits(), References(self.storage, max_bytes=1 << 20), _leave_as_it_is
             ),
@@ -173,6 +176,20 @@ class Scene:
     async def _start(self, lane: Lane) -> WorkerLink:
         self.worker = FakeWorker(self.clock)
         return self.worker.link
+
+
+def _healthy() -> HealthView:
+    return HealthView(
+        status="healthy",
+        ready=True,
+        model_loaded=True,
+        draining=False,
+        uptime_s=1.0,
+        queue={Lane.IMAGE: Depth(waiting=2)},
+        models_loaded={},
+        workers={Lane.IMAGE: {"state": "ready", "rss_bytes": 3 << 20, "running": 0}},
+        stats={},
+    )
 
 
 async def _leave_as_it_is(request: VideoRequest, seed: int) -> tuple[VideoRequest, Metadata]:

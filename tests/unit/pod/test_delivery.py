@@ -199,3 +199,26 @@ async def test_a_live_watcher_is_told_and_let_go_at_the_end(scene: Scene) -> Non
     await task
     await watching
     assert seen == ["started", "completed"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "part"),
+    [
+        ("memory_status", '{"workers":{"image":"ready"}}'),
+        ("memory_report", '"host_memory":3'),
+        ("worker_info", '"models_loaded":{}'),
+        ("health", '"waiting":2'),
+        ("enhancement_info", '"qwen_base"'),
+    ],
+)
+async def test_a_question_about_the_pod_is_answered_without_a_worker(
+    scene: Scene, operation: str, part: str
+) -> None:
+    await scene.submit(type="admin_utilities", config={"operation": operation})
+    _, task = await scene.begin()
+    await task
+    record = await scene.record()
+    assert record.status is Status.COMPLETED
+    assert part in (record.assets[0].text or "")
+    assert isinstance(record.facts["result"], dict)
+    assert scene.runs() == []

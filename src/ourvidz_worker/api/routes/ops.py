@@ -9,9 +9,9 @@ from starlette.responses import Response
 from ourvidz_worker.api.call import Call
 from ourvidz_worker.api.problems import is_speakable
 from ourvidz_worker.api.routes.legacy import MODELS_LOADED
-from ourvidz_worker.clock import rfc3339
 from ourvidz_worker.domain.health import Depth, HealthView
 from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.domain.times import rfc3339
 
 HEALTHY = frozenset({"healthy", "starting", "degraded"})
 """The states that answer 200; the others answer 503 (H-12)."""

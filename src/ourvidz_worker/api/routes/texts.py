@@ -31,9 +31,9 @@ from ourvidz_worker.api.text_replies import (
     prompt_reply,
     written,
 )
-from ourvidz_worker.clock import rfc3339
 from ourvidz_worker.domain.errors import AttemptError
 from ourvidz_worker.domain.text_reply import TextReply
+from ourvidz_worker.domain.times import rfc3339
 from ourvidz_worker.telemetry.log import Action
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 BEGIN IMMEDIATE;
 
 -- One row a job, small and often rewritten. `seq` is the order of acceptance. `fence` is that of
--- the newest lease. `returned` is the fence of the lease it was given back from, 0 if it never was.
+-- the newest lease. `returned` is that of the lease it was last given back from, 0 if it never was.
 CREATE TABLE jobs (
   seq INTEGER PRIMARY KEY,
   id TEXT NOT NULL UNIQUE,

@@ -1,0 +1,184 @@
+"""What `doctor` finds on a good machine and on bad ones."""
+
+import json
+import socket
+import struct
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ourvidz_worker.cli import checks, doctor
+from ourvidz_worker.cli.checks import Finding
+from ourvidz_worker.cli.main import run
+from ourvidz_worker.cli.safetensors_header import damage
+from ourvidz_worker.config import Config
+from ourvidz_worker.testing.clock import FakeClock
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def safetensors(header: object, weights: bytes) -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + weights
+
+
+GOOD = safetensors({"__metadata__": {}, "a": {"data_offsets": [0, 4]}}, b"1234")
+
+
+def levels(findings: list[Finding]) -> list[str]:
+    assert all(finding.cure for finding in findings if finding.level != "ok")
+    return [finding.level for finding in findings]
+
+
+def config(**values: object) -> Config:
+    return msgspec.structs.replace(Config(), **values)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (GOOD, None),
+        (b"abc", "too short"),
+        (GOOD[:12], "longer than the file"),
+        (struct.pack("<Q", 1 << 60) + b"x", "longer than the file"),
+        (struct.pack("<Q", 2) + b"[]", "not JSON"),
+        (GOOD[:-1], "3 bytes of weights where its header lists 4"),
+        (GOOD + b"5", "5 bytes"),
+        (safetensors({"a": {}}, b""), "no offsets"),
+        (safetensors({}, b""), None),
+    ],
+)
+def test_a_safetensors_file_is_judged_by_its_header(
+    content: bytes, told: str | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(content)
+    found = damage(file)
+    assert found is None if told is None else told in (found or "")
+
+
+def test_a_file_that_cannot_be_read_is_damaged(tmp_path: Path) -> None:
+    assert damage(tmp_path / "none") == "No such file or directory"
+
+
+def test_models_are_checked_where_they_are_named(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good" / "a.safetensors").write_bytes(GOOD)
+    (tmp_path / "bad.safetensors").write_bytes(GOOD[:-1])
+    (tmp_path / "empty").mkdir()
+    found = checks.check_models(
+        config(
+            sdxl_model_path=str(tmp_path / "good"),
+            wan_model_path=str(tmp_path / "bad.safetensors"),
+            wan_vace_model_path=str(tmp_path / "empty"),
+            qwen_base_path=str(tmp_path / "none"),
+        )
+    )
+    assert [(finding.what, finding.level) for finding in found] == [
+        ("SDXL_MODEL_PATH", "ok"),
+        ("WAN_MODEL_PATH", "fail"),
+        ("WAN_VACE_MODEL_PATH", "fail"),
+        ("QWEN_BASE_PATH", "fail"),
+    ]
+    assert "bad.safetensors" in found[1].told
+    assert all(finding.cure for finding in found[1:])
+
+
+def test_a_port_in_use_is_found() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        found = checks.check_ports(config(worker_port=port, chat_worker_port=0))
+    assert levels(found) == ["fail", "ok"]
+    assert "WORKER_PORT" in found[0].cure
+
+
+def test_a_good_state_folder_is_measured_and_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "yet"
+    found = checks.check_state(config(state_dir=folder), FakeClock())
+    assert [finding.what for finding in found] == ["state folder", "space", "fsync"]
+    assert found[2].told == "inf a second"
+    assert not folder.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_folder_that_is_a_file_fails(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    (found,) = checks.check_state(config(state_dir=file), FakeClock())
+    assert found.level == "fail"
+
+
+def test_a_slow_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr("os.fsync", lambda _: clock.jump(0.1))
+    assert checks.check_state(config(state_dir=tmp_path), clock)[2].level == "warn"
+
+
+@pytest.mark.parametrize(("free", "level"), [(1e12, "ok"), (1e9, "warn"), (1e6, "fail")])
+def test_space_is_judged(
+    free: float, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(0, 0, int(free)))
+    assert checks.check_state(config(state_dir=tmp_path), FakeClock())[1].level == level
+
+
+def test_libraries_are_tried_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "diffusers" else 1)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    assert levels(checks.check_libraries()) == ["fail", "fail", "warn", "fail"]
+
+
+@pytest.mark.parametrize("name", ["png", "video"])
+def test_the_encoders_of_this_machine_work(name: str) -> None:
+    command = [sys.executable, "-m", "ourvidz_worker.cli.probe", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_probe_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(*_: object, **__: object) -> None:
+        raise subprocess.TimeoutExpired("x", checks.PROBE_S)
+
+    monkeypatch.setattr("subprocess.run", hang)
+    assert "no answer" in checks.check_libraries()[0].told
+
+
+def test_an_old_python_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert levels(checks.check_python()) == ["ok"]
+    monkeypatch.setattr(checks, "OLDEST_PYTHON", (99, 0))
+    assert levels(checks.check_python()) == ["fail"]
+
+
+@pytest.fixture
+def quick_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "check_libraries", list)
+    monkeypatch.setattr(checks, "check_small_models", list)
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("WORKER_PORT", "0")
+    monkeypatch.setenv("CHAT_WORKER_PORT", "0")
+
+
+@pytest.mark.usefixtures("quick_machine")
+def test_a_good_machine_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "a pod can run here"
+    assert all(line.startswith(("ok ", "warn ")) for line in lines[:-1])
+
+
+@pytest.mark.usefixtures("quick_machine")
+def test_bad_settings_are_a_finding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OURVIDZ_LANES", "image,fly")
+    monkeypatch.setattr(doctor, "_of", lambda _: [])
+    assert run(["doctor"]) == 1
+    shown = capsys.readouterr().out
+    assert "OURVIDZ_LANES" in shown
+    assert "-> correct the variables named" in shown
+    assert "1 to mend" in shown

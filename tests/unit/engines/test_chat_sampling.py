@@ -1,0 +1,77 @@
+"""Tokens are drawn by the contract's table alone."""
+
+from collections import Counter
+
+import pytest
+import torch
+from tests.unit.engines.engine_bench import Loose
+from torch import Tensor
+
+from ourvidz_worker.domain.errors import AttemptError
+from ourvidz_worker.domain.request import Sampling
+from ourvidz_worker.engines.chat_sampling import Sampler
+
+LOGITS = torch.tensor([3.0, 2.0, 1.0, -1.0])
+
+
+def sampler(*, seed: int = 1, prompt: tuple[int, ...] = (), **asked: Loose) -> Sampler:
+    plain: dict[str, Loose] = {"temperature": 1.0, "top_p": 1.0}
+    return Sampler(Sampling(**plain | asked), seed, prompt, len(LOGITS))
+
+
+def drawn(logits: Tensor = LOGITS, count: int = 400, **asked: Loose) -> Counter[int]:
+    # Each draw from a fresh sampler: its penalties must not depend on earlier draws.
+    return Counter(sampler(seed=seed, **asked).draw(logits) for seed in range(count))
+
+
+def test_temperature_0_is_greedy_and_never_an_error() -> None:
+    assert drawn(temperature=0.0) == {0: 400}
+    assert drawn(temperature=1e-9, count=20) == {0: 20}
+
+
+def test_equal_seeds_draw_equal_tokens() -> None:
+    one, two = sampler(seed=5), sampler(seed=5)
+    assert [one.draw(LOGITS) for _ in range(50)] == [two.draw(LOGITS) for _ in range(50)]
+    assert len(drawn()) == 4
+
+
+def test_frequencies_follow_the_distribution() -> None:
+    counts = drawn(count=2000)
+    for token, chance in enumerate(LOGITS.softmax(0)):
+        assert counts[token] / 2000 == pytest.approx(float(chance), abs=0.04)
+
+
+def test_top_k_and_top_p_cut_the_tail() -> None:
+    assert set(drawn(top_k=2)) == {0, 1}
+    # Chances are 0.66, 0.24, 0.09, 0.01: the first two are the smallest set that reaches 0.8.
+    assert set(drawn(top_p=0.8)) == {0, 1}
+    assert set(drawn(top_p=0.1)) == {0}
+    assert set(drawn(top_k=1, top_p=0.5)) == {0}
+
+
+def test_repetition_lowers_what_was_said_or_asked() -> None:
+    asked = sampler(temperature=0.0, prompt=(0,), repetition_penalty=2.0)
+    assert asked.draw(LOGITS) == 1
+    assert asked.draw(LOGITS) == 0, "3 / 2 beats 2 / 2"
+    negative = torch.tensor([-1.0, -1.5, -9.0, -9.0])
+    assert sampler(temperature=0.0, prompt=(0,), repetition_penalty=2.0).draw(negative) == 1
+
+
+def test_frequency_counts_and_presence_does_not() -> None:
+    frequent = sampler(temperature=0.0, frequency_penalty=0.6)
+    assert [frequent.draw(LOGITS) for _ in range(4)] == [0, 0, 1, 0]
+    present = sampler(temperature=0.0, presence_penalty=1.5)
+    assert [present.draw(LOGITS) for _ in range(4)] == [0, 1, 0, 0]
+    assert sampler(temperature=0.0, prompt=(0,), presence_penalty=2.0).draw(LOGITS) == 0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+def test_logits_that_are_no_numbers_are_a_fault(bad: float) -> None:
+    with pytest.raises(AttemptError):
+        sampler().draw(torch.full((4,), bad))
+    with pytest.raises(AttemptError):
+        sampler().draw(torch.tensor([1.0, float("nan"), 0.0, 0.0]))
+
+
+def test_half_precision_logits_are_widened() -> None:
+    assert sampler(temperature=0.0).draw(LOGITS.bfloat16()) == 0
