@@ -145,7 +145,7 @@ def fresh_id(payload: bytes) -> str | None:
     """A random id for a job object that has none of its own; None for any other payload."""
     try:
         fields = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return None if {"id", "job_id", "jobId"} & fields.keys() else uuid4().hex
 

@@ -101,7 +101,8 @@ async def wakes_for_work(bench: Bench) -> None:
     bench.clock.jump(TTL_S)
     assert await _woken(bench, bench.store.sweep())
     await bench.submit(bench.job("b"))
-    assert await bench.store.changed(5), "a change that nobody waited for was forgotten"
+    waiter = asyncio.create_task(bench.store.changed(5))
+    assert await _answer(waiter), "a change that nobody waited for was forgotten"
 
 
 async def wakes_all_who_wait(bench: Bench) -> None:
