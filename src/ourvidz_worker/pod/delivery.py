@@ -6,8 +6,9 @@ of it, and uses the same keys.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Protocol
@@ -34,7 +35,7 @@ from ourvidz_worker.telemetry.log import Action
 
 log = logging.getLogger(__name__)
 
-SETTLE_AGAIN_AFTER_S = 2.0
+WRITE_AGAIN_AFTER_S = 2.0
 """A queue that cannot be written is asked again after this; the result stays in the spool."""
 
 
@@ -119,9 +120,11 @@ class Delivery:
             if isinstance(outcome, Finished):
                 stage = "upload"
                 return await self._keep(outcome, prepared)
+        except LeaseLost:
+            raise
+        except QueueUnavailable as error:
+            return GiveBack(burn=False, code=error.code, delay_s=WRITE_AGAIN_AFTER_S)
         except OurvidzError as error:
-            if isinstance(error, LeaseLost | QueueUnavailable):
-                raise
             outcome = failure_of(error, attempt_id=self.attempt_id, stage=stage)
         if isinstance(outcome, Failed):
             return ending_of_failure(outcome, self.lease, self._ports.max_tries)
@@ -227,7 +230,14 @@ class Delivery:
         """Settle or give back, then tell the watchers."""
         job = self.lease.job
         if isinstance(end, GiveBack):
-            await self._ports.queue.requeue(self.lease.token, burn=end.burn, delay_s=end.delay_s)
+            await self._until_written(
+                partial(
+                    self._ports.queue.requeue,
+                    self.lease.token,
+                    burn=end.burn,
+                    delay_s=end.delay_s,
+                )
+            )
             self._log(Action.JOB_REQUEUED, code=end.code)
             return await self._ports.hub.milestone(job.id, EventKind.RETRIED, {"code": end.code})
         await self._settle(end)
@@ -237,7 +247,7 @@ class Delivery:
         return await self._ports.hub.milestone(job.id, *last_event(end))
 
     async def _settle(self, end: Settlement) -> None:
-        """Write the end; while the queue cannot be written, keep the result and ask again."""
+        """Write the end, with the callback owed for it."""
         body = self._ports.teller.ended(self.lease, end)
         settled = Settlement(
             status=end.status,
@@ -249,12 +259,16 @@ class Delivery:
             callback=body,
             dead=end.dead,
         )
+        await self._until_written(partial(self._ports.queue.settle, self.lease.token, settled))
+
+    async def _until_written(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Write; while the queue cannot be written, keep everything and try again."""
         while True:
             try:
-                return await self._ports.queue.settle(self.lease.token, settled)
+                return await write()
             except QueueUnavailable:
                 self._log(Action.QUEUE_UNAVAILABLE)
-                await self._ports.clock.sleep(SETTLE_AGAIN_AFTER_S)
+                await self._ports.clock.sleep(WRITE_AGAIN_AFTER_S)
 
     def _log(self, action: Action, **fields: object) -> None:
         log.info(

@@ -133,8 +133,6 @@ class Dispatcher:
         watcher = asyncio.create_task(self._look_when_computed(delivery))
         try:
             await delivery.deliver()
-        except QueueUnavailable:
-            log.exception("job left to its lease", extra={"action": Action.QUEUE_UNAVAILABLE})
         finally:
             watcher.cancel()
             self._held.pop(delivery.lease.job.id, None)

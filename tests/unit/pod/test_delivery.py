@@ -1,14 +1,16 @@
 """The pod's half of a job's life: one settle on every path."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from tests.unit.pod.scene import PICTURE, Scene
 
+from ourvidz_worker.domain.errors import QueueUnavailable
 from ourvidz_worker.domain.job import Status
 from ourvidz_worker.domain.messages import Cancel, Computed, Failed, Stopped
+from ourvidz_worker.pod.delivery import WRITE_AGAIN_AFTER_S
 
 pytestmark = pytest.mark.anyio
 
@@ -222,3 +224,53 @@ async def test_a_question_about_the_pod_is_answered_without_a_worker(
     assert part in (record.assets[0].text or "")
     assert isinstance(record.facts["result"], dict)
     assert scene.runs() == []
+
+
+async def test_a_queue_that_cannot_be_written_keeps_the_result_until_it_can(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.submit()
+    _, task = await scene.begin()
+    run = await scene.given()
+    fail_at_first(monkeypatch, scene, "settle")
+    asleep = scene.clock.sleepers()
+    scene.finish(run)
+    await scene.until(lambda: scene.clock.sleepers() > asleep)
+    assert (await scene.record()).status is Status.LEASED
+    assert [folder.name for folder in scene.spool.iterdir()] == [run.attempt_id]
+    await scene.clock.advance(WRITE_AGAIN_AFTER_S)
+    await task
+    assert (await scene.record()).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("verb", ["start", "requeue"])
+async def test_a_queue_that_cannot_be_written_before_the_run_costs_no_try(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    await scene.submit()
+    fail_at_first(monkeypatch, scene, "start", "requeue" if verb == "requeue" else "")
+    _, task = await scene.begin()
+    while not task.done():
+        await scene.clock.advance(WRITE_AGAIN_AFTER_S / 2)
+    record = await scene.record()
+    assert (record.status, record.tries) == (Status.WAITING, 0)
+
+
+class Flaky:
+    """A verb of the queue that cannot write the first time."""
+
+    def __init__(self, real: Callable[..., Awaitable[object]]) -> None:
+        self._real = real
+        self._failed = False
+
+    async def __call__(self, *args: object, **options: object) -> object:
+        if not self._failed:
+            self._failed = True
+            raise QueueUnavailable
+        return await self._real(*args, **options)
+
+
+def fail_at_first(monkeypatch: pytest.MonkeyPatch, scene: Scene, *verbs: str) -> None:
+    """Have each verb of the queue fail once before it works."""
+    for verb in filter(None, verbs):
+        monkeypatch.setattr(scene.queue, verb, Flaky(getattr(scene.queue, verb)))
