@@ -40,7 +40,7 @@ NOTES = (
     "Where ours settles fewer than SAQ and Celery: a peer's body is a call inside the process that "
     "took the job, and its settlement one write. Ours crosses to another process that may die "
     "alone, has a folder of its own, and makes five short commits one after another (lease, start, "
-    "begun, settle, ended), so the pod mostly waits; at a rate far above any model's.",
+    "begun, settle, ended): about 1.7 ms of the pod's CPU a job, far below any model's time.",
     "queue_cycles_per_s: ours without a worker: lease, start and settle.",
     "submit_to_start: from the call of the client's submit to the beginning of the body in the "
     "worker process, jobs 0.25 s apart on an idle worker; ours over HTTP. "
