@@ -5,7 +5,7 @@ Usage: reference.py [--check]      with --check, nothing is written; exits 1 whe
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -106,7 +106,7 @@ def job_types_page() -> str:
     return page("Job types", "Defaults; a job may set its own.\n", columns, rows)
 
 
-def page(title: str, intro: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def page(title: str, intro: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """One page with one table."""
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     lines += [f"| {' | '.join(row)} |" for row in rows]

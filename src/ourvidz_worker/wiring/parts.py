@@ -151,12 +151,7 @@ def _join(ground: _Ground, incarnations: Incarnations, context: zmq.asyncio.Cont
         jitter=random.random,
     )
     news = asyncio.Event()
-    workers = {
-        lane: Supervisor(
-            lane, incarnations.start, ground.clock, jitter=random.random, changed=news.set
-        )
-        for lane in incarnations.engines
-    }
+    workers = _workers(incarnations, ground.clock, news)
     health = Health(
         workers,
         ground.queue,
@@ -176,19 +171,7 @@ def _join(ground: _Ground, incarnations: Incarnations, context: zmq.asyncio.Cont
         news=news,
     )
     desk = _desk(ground, frozenset(workers), dispatcher)
-    keys = Keys.of(*_keys(config, ground.state))
-    wan_app, chat_app = (
-        make_app(
-            side=side,
-            jobs=desk,
-            texts=texts,
-            pod=health,
-            keys=keys,
-            clock=ground.clock,
-            settings=_api_settings(config),
-        )
-        for side in SIDES
-    )
+    wan_app, chat_app = (_app(side, ground, desk, texts, health) for side in SIDES)
     return Parts(
         queue=ground.queue,
         workers=workers,
@@ -199,6 +182,27 @@ def _join(ground: _Ground, incarnations: Incarnations, context: zmq.asyncio.Cont
         wan_app=wan_app,
         chat_app=chat_app,
         context=context,
+    )
+
+
+def _workers(
+    incarnations: Incarnations, clock: Clock, news: asyncio.Event
+) -> dict[Lane, Supervisor]:
+    return {
+        lane: Supervisor(lane, incarnations.start, clock, jitter=random.random, changed=news.set)
+        for lane in incarnations.engines
+    }
+
+
+def _app(side: Side, ground: _Ground, desk: Desk, texts: Conversation, health: Health) -> ASGIApp:
+    return make_app(
+        side=side,
+        jobs=desk,
+        texts=texts,
+        pod=health,
+        keys=Keys.of(*_keys(ground.config, ground.state)),
+        clock=ground.clock,
+        settings=_api_settings(ground.config),
     )
 
 

@@ -3,7 +3,7 @@
 import resource
 import sys
 
-import psutil  # type: ignore[import-untyped]  # it ships no stubs
+import psutil
 
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 

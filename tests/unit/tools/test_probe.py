@@ -19,6 +19,7 @@ from tools.pocket.probe import (
     held_out_questions,
     known_questions,
     load_probe,
+    measure_shuffled,
     object_sprites,
     save_probe,
 )
@@ -155,3 +156,10 @@ def test_the_committed_probe_tells_colours_apart() -> None:
     right = sum(one == other for one, other in zip(seen, COLOUR_NAMES, strict=True))
     assert right >= 11
     assert (COMMITTED / "probe.safetensors").stat().st_size <= 1_000_000
+
+
+def test_shuffled_pictures_are_measured_alike_each_time(composer: Composer) -> None:
+    net = ProbeNet().eval()
+    share = measure_shuffled(net, composer, 32, 0)
+    assert 0 <= share < 0.5
+    assert share == measure_shuffled(net, composer, 32, 0)

@@ -1,0 +1,1 @@
+"""Training of the pocket models: data, captions, composition, training, evaluation, export."""
