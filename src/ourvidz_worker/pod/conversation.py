@@ -1,7 +1,7 @@
 """Conversation: text for a caller who waits, on the chat lane, ahead of the queue's jobs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from shutil import rmtree
 from typing import Literal
@@ -26,6 +26,9 @@ from ourvidz_worker.domain.text_reply import TextReply
 from ourvidz_worker.pod.outcomes import error_of
 from ourvidz_worker.pod.supervisor import Supervisor
 from ourvidz_worker.pod.worker_state import WorkerState
+
+LEAVE_S = 10.0
+"""How long a slot waits for its worker to leave a text that nobody wants any more."""
 
 MAX_WAITING = 64
 """Callers beyond this many are told to come back later (T-8)."""
@@ -52,7 +55,7 @@ class Conversation:
         self._draw_seed = draw_seed
         self._count = count
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[str | TextReply]:
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[str | TextReply, None]:
         """Pieces of text as they come, then the whole reply; closing it cancels the work."""
         await self._admit(request)
         worker = self._ready_worker()
@@ -123,6 +126,8 @@ class Conversation:
         """Stop what still runs, wait until the worker has left it, and remove its folder."""
         if not working.done():
             await worker.cancel(run.attempt_id)
+            if worker.holds(run.attempt_id):
+                await asyncio.wait({working}, timeout=LEAVE_S)
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
         await asyncio.to_thread(rmtree, run.spool, ignore_errors=True)

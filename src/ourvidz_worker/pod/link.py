@@ -97,6 +97,10 @@ class WorkerLink:
             self._runs.pop(run.attempt_id, None)
             self._deadlines.pop(run.attempt_id, None)
 
+    def holds(self, attempt_id: str) -> bool:
+        """True while the worker has that attempt."""
+        return attempt_id in self._runs
+
     async def cancel(self, attempt_id: str, reason: str) -> None:
         """Ask the worker to stop one attempt at its next step."""
         if attempt_id in self._runs:

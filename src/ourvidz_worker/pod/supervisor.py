@@ -95,6 +95,10 @@ class Supervisor:
         link.set_deadline(run.attempt_id, run.deadline_s)
         return await link.run(run, watch)
 
+    def holds(self, attempt_id: str) -> bool:
+        """True while the present worker has that attempt."""
+        return self._link is not None and self._link.holds(attempt_id)
+
     async def cancel(self, attempt_id: str, reason: str = "cancelled") -> None:
         """Stop one attempt at its next step; one that has ended is no error."""
         if self._link is not None:

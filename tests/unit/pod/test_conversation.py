@@ -1,0 +1,154 @@
+"""Text for a caller who waits: streamed, bounded, and stopped when the caller leaves."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from tests.unit.pod.scene import Scene
+
+from ourvidz_worker.domain.artifact import Artifact
+from ourvidz_worker.domain.errors import DeadlinePassed, Refused, Unavailable
+from ourvidz_worker.domain.job_types import Media
+from ourvidz_worker.domain.messages import Cancel, Failed, Finished, Run, Stopped, TextPiece
+from ourvidz_worker.domain.receipt import Receipt
+from ourvidz_worker.domain.request import ChatRequest, Request, Sampling
+from ourvidz_worker.domain.text_reply import TextReply
+from ourvidz_worker.pod.conversation import Conversation
+
+pytestmark = pytest.mark.anyio
+
+ASKED = ChatRequest(job_type="chat_conversation", sampling=Sampling(), text="go on")
+
+
+async def admit(request: Request) -> None:
+    if getattr(request, "text", "") == "forbidden":
+        raise Refused
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    made = Scene(tmp_path)
+    await made.open()
+    yield made
+    await made.close()
+
+
+def conversation(scene: Scene) -> Conversation:
+    return Conversation(
+        scene.supervisor,
+        scene.spool,
+        deadline_s=90.0,
+        admit=admit,
+        draw_seed=lambda: 5,
+        count=lambda name: None,
+    )
+
+
+def report(scene: Scene, run: Run, *pieces: str) -> None:
+    """Play the worker: the pieces of a text, one after another."""
+    for number, piece in enumerate(pieces, start=1):
+        scene.player.pipe.reports.put_nowait(
+            TextPiece(attempt_id=run.attempt_id, text=piece, tokens=number)
+        )
+
+
+def finish(scene: Scene, run: Run, text: str) -> None:
+    """Play the worker: the end of a text."""
+    artifact = Artifact(
+        index=0,
+        media=Media.TEXT,
+        text=text,
+        metadata={"tokens_generated": 2, "finish_reason": "length"},
+    )
+    scene.player.pipe.reports.put_nowait(
+        Finished(
+            attempt_id=run.attempt_id,
+            artifacts=(artifact,),
+            receipt=Receipt(),
+            facts={"prompt_tokens": 3},
+        )
+    )
+
+
+async def test_pieces_come_as_they_are_made_and_then_the_whole(scene: Scene) -> None:
+    stream = conversation(scene).stream(ASKED)
+    first = asyncio.ensure_future(anext(stream))
+    run = await scene.given()
+    report(scene, run, " and", " on")
+    assert await first == " and"
+    assert await anext(stream) == " on"
+    finish(scene, run, "and on")
+    reply = await anext(stream)
+    assert isinstance(reply, TextReply)
+    assert (reply.text, reply.tokens, reply.prompt_tokens) == ("and on", 2, 3)
+    assert (reply.finish_reason, run.seed) == ("length", 5)
+    await stream.aclose()
+    assert scene.supervisor.slots.taken == 0
+
+
+async def test_a_raw_completion_keeps_the_white_space_it_begins_with(scene: Scene) -> None:
+    whole = asyncio.create_task(conversation(scene).complete(ASKED))
+    run = await scene.given()
+    report(scene, run, " and", " on")
+    finish(scene, run, "and on")
+    assert (await whole).text == " and on"
+
+
+async def test_a_caller_who_leaves_frees_the_slot_once_the_worker_has_left(scene: Scene) -> None:
+    stream = conversation(scene).stream(ASKED)
+    first = asyncio.ensure_future(anext(stream))
+    run = await scene.given()
+    report(scene, run, " and")
+    await first
+    closing = asyncio.create_task(stream.aclose())
+    await scene.until(lambda: bool(scene.sent(Cancel)))
+    assert scene.supervisor.slots.taken == 1
+    scene.player.pipe.reports.put_nowait(Stopped(attempt_id=run.attempt_id, reason="cancelled"))
+    await closing
+    assert scene.supervisor.slots.taken == 0
+
+
+async def test_a_caller_who_leaves_while_waiting_takes_no_slot(scene: Scene) -> None:
+    talk = conversation(scene)
+    running = asyncio.create_task(talk.complete(ASKED))
+    run = await scene.given()
+    waiting = asyncio.create_task(talk.complete(ASKED))
+    await scene.until(lambda: scene.supervisor.slots.waiting == 1)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert scene.supervisor.slots.waiting == 0
+    finish(scene, run, "x")
+    assert (await running).finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error"),
+    [
+        (
+            lambda run: Failed(
+                attempt_id=run.attempt_id, code="TIMEOUT_ERROR", sentence="Late.", retryable=True
+            ),
+            DeadlinePassed,
+        ),
+        (lambda run: Stopped(attempt_id=run.attempt_id, reason="draining"), Unavailable),
+    ],
+)
+async def test_what_ends_badly_is_raised_as_the_error_it_stands_for(
+    scene: Scene, outcome: Callable[[Run], Failed | Stopped], error: type[Exception]
+) -> None:
+    whole = asyncio.create_task(conversation(scene).complete(ASKED))
+    scene.player.pipe.reports.put_nowait(outcome(await scene.given()))
+    with pytest.raises(error):
+        await whole
+
+
+async def test_refused_and_unready_requests_never_reach_a_worker(scene: Scene) -> None:
+    talk = conversation(scene)
+    with pytest.raises(Refused):
+        await talk.complete(ChatRequest(job_type="x", sampling=Sampling(), text="forbidden"))
+    scene.player.process.kill()
+    await scene.clock.advance(0)
+    with pytest.raises(Unavailable):
+        await talk.complete(ASKED)
+    assert scene.runs() == []
