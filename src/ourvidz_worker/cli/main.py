@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 from ourvidz_worker import __version__
+from ourvidz_worker.cli.interrupts import INTERRUPTED
 from ourvidz_worker.domain.errors import (
     AttemptError,
     ConfigError,
@@ -39,9 +40,6 @@ EXIT_CODES: tuple[tuple[type[OurvidzError], int], ...] = (
     (Unavailable, 4),
     (OurvidzError, 3),
 )
-
-INTERRUPTED = 130
-"""What a shell expects of a command that was stopped by Ctrl-C."""
 
 
 class Commands(click.Group):

@@ -10,6 +10,7 @@ import msgspec
 from rich.console import Console
 
 from ourvidz_worker.cli.access import PodAccess, pod_options
+from ourvidz_worker.cli.interrupts import leave_at_next
 from ourvidz_worker.cli.progress import Bars
 from ourvidz_worker.cli.tables import differences_table, files_table, show, stages_table
 from ourvidz_worker.cli.watching import JobWatch
@@ -79,6 +80,7 @@ def follow(client: Client, job_id: str, console: Console) -> JobView:
         try:
             return client.wait(job_id, tell=watch.tell)
         except KeyboardInterrupt:
+            leave_at_next(console.show_cursor)
             watch.note("stopping the job; Ctrl-C again leaves at once")
         with suppress(Contradicted):
             client.cancel(job_id)

@@ -127,6 +127,7 @@ class Dispatcher:
     def _begin(self, lease: Lease) -> None:
         delivery = Delivery(lease, self._workers[lease.job.lane], self._ports)
         task = asyncio.create_task(self._deliver(delivery))
+        task.add_done_callback(_report_break)
         self._held[lease.job.id] = (delivery, task)
 
     async def _deliver(self, delivery: Delivery) -> None:
@@ -170,3 +171,9 @@ class Dispatcher:
             await self._ports.queue.changed(IDLE_LOOK_S)
         except (QueueUnavailable, LeaseLost):
             await self._clock.sleep(BACK_OFF_S)
+
+
+def _report_break(task: "asyncio.Task[None]") -> None:
+    """A delivery that broke leaves its job to its lease: another try follows, and this line."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("delivery broke", exc_info=error, extra={"action": Action.DELIVERY_BROKE})

@@ -23,6 +23,7 @@ class Action(StrEnum):
     CALLBACK_DEAD = "callback_dead"
     CALLBACK_DELIVERED = "callback_delivered"
     CALLBACK_POSTPONED = "callback_postponed"
+    DELIVERY_BROKE = "delivery_broke"
     JOB_ACCEPTED = "job_accepted"
     JOB_CANCELLED = "job_cancelled"
     JOB_REFUSED = "job_refused"

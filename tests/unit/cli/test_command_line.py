@@ -8,6 +8,7 @@ import click
 import pytest
 
 from ourvidz_worker.cli import main
+from ourvidz_worker.cli.interrupts import INTERRUPTED
 from ourvidz_worker.cli.main import COMMANDS, EXIT_CODES, exit_code_of, run, sentence_of
 from ourvidz_worker.domain import errors
 from ourvidz_worker.domain.errors import (
@@ -96,7 +97,7 @@ def test_an_interrupt_is_told_as_that(
         raise stop
 
     monkeypatch.setattr(main.commands, "invoke", stopped)
-    assert run(["jobs"]) == main.INTERRUPTED
+    assert run(["jobs"]) == INTERRUPTED
     assert "stopped" in capsys.readouterr().err
 
 

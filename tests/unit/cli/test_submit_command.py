@@ -19,7 +19,8 @@ from tests.unit.client.served_pod import (
     write,
 )
 
-from ourvidz_worker.cli.main import INTERRUPTED, run
+from ourvidz_worker.cli.interrupts import INTERRUPTED
+from ourvidz_worker.cli.main import run
 from ourvidz_worker.domain.job_types import JOB_TYPES
 
 
@@ -152,7 +153,14 @@ def test_a_text_is_printed(
 def submitting(pod: ServedPod, folder: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "ourvidz_worker", "submit", "video_fast", "x"]
     command += ["--id", "j", "--url", pod.url]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder)
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=folder, preexec_fn=listen_to_interrupts
+    )
+
+
+def listen_to_interrupts() -> None:
+    """What runs in a shell's background ignores interrupts, and so would all its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def lines_until(process: "subprocess.Popen[str]", word: str) -> list[str]:

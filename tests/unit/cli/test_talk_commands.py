@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from tests.unit.client.served_pod import KEY, ServedPod, begin, complete, served
 
-from ourvidz_worker.cli.main import INTERRUPTED, run
+from ourvidz_worker.cli.interrupts import INTERRUPTED
+from ourvidz_worker.cli.main import run
 from ourvidz_worker.client import Client
 from ourvidz_worker.domain.errors import InvalidPrompt
 
