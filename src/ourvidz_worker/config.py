@@ -6,14 +6,17 @@ A malformed value, or a variable with our prefix that is not in the table, is fa
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from ourvidz_worker.domain.errors import ConfigError
+from ourvidz_worker.domain.job_types import JOB_TYPES
 from ourvidz_worker.domain.lane import Lane
 
 PREFIX = "OURVIDZ_"
+TIMEOUT_PREFIX = "JOB_TIMEOUT_"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - the contract's own bind address of a deployed pod (H-1)
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +25,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     field: str
     variable: str
     meaning: str
+    aliases: tuple[str, ...] = ()
+    """Older names of the variable; the first name that is set wins."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +34,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     state_dir: Path = Path("state")
     worker_id: str = ""
+    runpod_pod_id: str = ""
     bind_host: str = "127.0.0.1"
     worker_port: int = 7860
     chat_worker_port: int = 7861
@@ -36,8 +42,25 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     wan_worker_api_key: str = ""
     chat_worker_api_key: str = ""
     sdxl_worker_api_key: str = ""
+    supabase_url: str = ""
+    supabase_service_role_key: str = ""
+    redis_url: str = ""
+    upstash_redis_rest_url: str = ""
+    upstash_redis_rest_token: str = ""
     callback_url: str = ""
     job_callback_secret: str = ""
+    webhook_secrets: str = ""
+    callback_progress: bool = False
+    callback_url_bucket_prefix: bool = False
+    worker_public_url: str = ""
+    chat_worker_public_url: str = ""
+    register_worker: bool = True
+    register_chat_worker: bool = True
+    control_plane_health_refresh: bool = True
+    repair_empty_original_prompt: bool = True
+    admission_policies: str = ""
+    admin_queue_write: bool = False
+    log_prompts: bool = False
     lanes: str = "image,chat,video"
     image_engine: str = "sdxl"
     chat_engine: str = "chat_transformers"
@@ -56,28 +79,77 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout_s: float = 30.0
     lease_ttl_s: float = 60.0
     max_job_attempts: int = 3
+    job_timeouts: dict[str, float] = {}
     chat_request_timeout_s: float = 90.0
     chat_max_output_tokens: int = 4096
     wan_max_frames: int = 161
+    wan_enhancement_template: str = ""
+    reference_fallback: Literal["fail", "fallback"] = "fail"
+    reference_allowed_hosts: str = ""
     reference_max_bytes: int = 52_428_800
+    reference_require_owner: bool = True
+    device_memory_gb: float = 0.0
     start_timeout_s: float = 300.0
     fake_options: str = ""
 
 
 SETTINGS: tuple[Setting, ...] = tuple(
-    Setting(field=field, variable=variable, meaning=meaning)
-    for field, variable, meaning in (
+    Setting(field=field, variable=variable, meaning=meaning, aliases=tuple(aliases))
+    for field, variable, meaning, *aliases in (
         ("state_dir", "STATE_DIR", "folder of the queue, the results and the admin key"),
-        ("worker_id", "WORKER_ID", "name of this pod in callbacks; default: host name + random"),
-        ("bind_host", "BIND_HOST", "address to listen on"),
+        ("worker_id", "WORKER_ID", "name in callbacks; default: RUNPOD_POD_ID, else host + random"),
+        ("runpod_pod_id", "RUNPOD_POD_ID", "names this pod and its public addresses"),
+        ("bind_host", "BIND_HOST", "address to listen on; default: 127.0.0.1, deployed 0.0.0.0"),
         ("worker_port", "WORKER_PORT", "port of the image and video side"),
         ("chat_worker_port", "CHAT_WORKER_PORT", "port of the chat side"),
         ("auth_mode", "WORKER_AUTH_MODE", "compat, required or open"),
-        ("wan_worker_api_key", "WAN_WORKER_API_KEY", "key; embedded default: made at first start"),
+        ("wan_worker_api_key", "WAN_WORKER_API_KEY", "key; required when deployed"),
         ("chat_worker_api_key", "CHAT_WORKER_API_KEY", "second key that is accepted"),
         ("sdxl_worker_api_key", "SDXL_WORKER_API_KEY", "third key that is accepted"),
-        ("callback_url", "CALLBACK_URL", "where callbacks go; none are owed without it"),
+        ("supabase_url", "SUPABASE_URL", "the application's Supabase; required when deployed"),
+        (
+            "supabase_service_role_key",
+            "SUPABASE_SERVICE_ROLE_KEY",
+            "its service key; required when deployed",
+            "SUPABASE_SERVICE_KEY",
+        ),
+        ("redis_url", "REDIS_URL", "the application's lists over TCP (redis:// or rediss://)"),
+        ("upstash_redis_rest_url", "UPSTASH_REDIS_REST_URL", "the lists over Upstash REST"),
+        ("upstash_redis_rest_token", "UPSTASH_REDIS_REST_TOKEN", "its token"),
+        (
+            "callback_url",
+            "CALLBACK_URL",
+            "where callbacks go; deployed: the application's function",
+        ),
         ("job_callback_secret", "JOB_CALLBACK_SECRET", "signs callbacks (HMAC-SHA256)"),
+        (
+            "webhook_secrets",
+            "OURVIDZ_WEBHOOK_SECRETS",
+            "Standard Webhooks secrets, comma separated",
+        ),
+        ("callback_progress", "CALLBACK_PROGRESS", "tell progress by callback, at most every 15 s"),
+        (
+            "callback_url_bucket_prefix",
+            "CALLBACK_URL_BUCKET_PREFIX",
+            "name assets with the bucket before the path",
+        ),
+        ("worker_public_url", "WORKER_PUBLIC_URL", "public address of the image and video side"),
+        ("chat_worker_public_url", "CHAT_WORKER_PUBLIC_URL", "public address of the chat side"),
+        ("register_worker", "OURVIDZ_REGISTER_WORKER", "register the image and video side"),
+        ("register_chat_worker", "OURVIDZ_REGISTER_CHAT_WORKER", "register the chat side"),
+        (
+            "control_plane_health_refresh",
+            "CONTROL_PLANE_HEALTH_REFRESH",
+            "ask the application every minute to look at this pod's health",
+        ),
+        (
+            "repair_empty_original_prompt",
+            "REPAIR_EMPTY_ORIGINAL_PROMPT",
+            "fill the empty original prompt of a copy job's row",
+        ),
+        ("admission_policies", "ADMISSION_POLICIES", "further policies, module:class, by comma"),
+        ("admin_queue_write", "ADMIN_QUEUE_WRITE", "let queued admin jobs change the pod's state"),
+        ("log_prompts", "LOG_PROMPTS", "log prompts in full instead of length and digest"),
         ("lanes", "OURVIDZ_LANES", "lanes this pod serves, comma separated"),
         ("image_engine", "OURVIDZ_IMAGE_ENGINE", "engine of the image lane"),
         ("chat_engine", "OURVIDZ_CHAT_ENGINE", "engine of the chat lane"),
@@ -96,10 +168,32 @@ SETTINGS: tuple[Setting, ...] = tuple(
         ("drain_timeout_s", "DRAIN_TIMEOUT_S", "how long a stopping pod lets work finish"),
         ("lease_ttl_s", "LEASE_TTL_S", "how long a job stays ours without a heartbeat"),
         ("max_job_attempts", "MAX_JOB_ATTEMPTS", "tries before a job is failed"),
+        ("job_timeouts", "JOB_TIMEOUT_{TYPE}", "deadline of one job type, such as VIDEO_FAST, s"),
         ("chat_request_timeout_s", "CHAT_REQUEST_TIMEOUT_S", "deadline of one text request"),
         ("chat_max_output_tokens", "CHAT_MAX_OUTPUT_TOKENS", "largest max_tokens accepted"),
         ("wan_max_frames", "WAN_MAX_FRAMES", "longest clip accepted, frames"),
+        (
+            "wan_enhancement_template",
+            "WAN_ENHANCEMENT_TEMPLATE",
+            "file with the operator's instructions for extended prompts",
+        ),
+        (
+            "reference_fallback",
+            "REFERENCE_FALLBACK",
+            "fail, or fallback: go on without a reference that cannot be used",
+        ),
+        ("reference_allowed_hosts", "REFERENCE_ALLOWED_HOSTS", "further hosts, comma separated"),
         ("reference_max_bytes", "REFERENCE_MAX_BYTES", "largest reference picture, bytes"),
+        (
+            "reference_require_owner",
+            "REFERENCE_REQUIRE_OWNER",
+            "refuse references that lie in another user's folder",
+        ),
+        (
+            "device_memory_gb",
+            "OURVIDZ_DEVICE_MEMORY_GB",
+            "without CUDA: a simulated device of this size, GiB; 0: none",
+        ),
         ("start_timeout_s", "OURVIDZ_START_TIMEOUT_S", "how long a worker may take to get ready"),
         ("fake_options", "OURVIDZ_FAKE_OPTIONS", "options of the fake engine, JSON object"),
     )
@@ -129,20 +223,56 @@ def read_config(
     Raises `ConfigError` listing all faults.
     """
     found = {**(os.environ if environment is None else environment), **(overrides or {})}
-    known = {setting.variable: setting for setting in SETTINGS}
-    tolerated = set(known) | {setting.variable for setting in CLIENT_VARIABLES}
+    known = {name for row in SETTINGS for name in (row.variable, *row.aliases)}
+    tolerated = known | {setting.variable for setting in CLIENT_VARIABLES}
     faults = [
         f"{name} is unknown" for name in found if name.startswith(PREFIX) and name not in tolerated
     ]
     values: dict[str, object] = {}
-    for variable, setting in known.items():
-        if found.get(variable, "") != "":
-            values[setting.field] = found[variable]
+    for setting in SETTINGS:
+        given = [found[name] for name in (setting.variable, *setting.aliases) if found.get(name)]
+        if given:
+            values[setting.field] = given[0]
+    values["job_timeouts"] = _job_timeouts(found, faults)
     config = _convert(values, faults)
+    if is_deployed(config) and "bind_host" not in values:
+        config = msgspec.structs.replace(config, bind_host=EVERYWHERE)
     faults += _contradictions(config)
     if faults:
         raise ConfigError("; ".join(sorted(faults)))
     return config
+
+
+def is_deployed(config: Config) -> bool:
+    """True in the deployment profile: an application's Supabase or its lists are configured."""
+    return bool(config.supabase_url or config.redis_url or config.upstash_redis_rest_url)
+
+
+def warnings_of(config: Config, environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """What a start should be warned of; nothing here stops it."""
+    found = os.environ if environment is None else environment
+    told = [
+        f"{row.variable} and {alias} differ; {row.variable} is used"
+        for row in SETTINGS
+        for alias in row.aliases
+        if found.get(row.variable) and found.get(alias, found[row.variable]) != found[row.variable]
+    ]
+    if not is_deployed(config):
+        return tuple(told)
+    if not config.job_callback_secret:
+        told.append(
+            "JOB_CALLBACK_SECRET is not set: callbacks are not signed, clients of 2026 refuse them"
+        )
+    keys = {config.wan_worker_api_key, config.chat_worker_api_key, config.sdxl_worker_api_key}
+    if len(keys - {""}) == 1:
+        told.append("only one worker key is set: callers that hold another one are refused")
+    if config.auth_mode == "required":
+        told.append("WORKER_AUTH_MODE is required: callers that send no key are refused")
+    if config.redis_url and config.upstash_redis_rest_url:
+        told.append("REDIS_URL and UPSTASH_REDIS_REST_URL are set: REDIS_URL is used")
+    if not (config.runpod_pod_id or config.worker_public_url or config.chat_worker_public_url):
+        told.append("no public address is known: the application is not told where this pod is")
+    return tuple(told)
 
 
 def read_client_settings(environment: Mapping[str, str] | None = None) -> ClientSettings:
@@ -184,8 +314,40 @@ def _path(kind: type, value: object) -> Path:
     return Path(value)
 
 
+def _job_timeouts(found: Mapping[str, str], faults: list[str]) -> dict[str, float]:
+    """Deadlines by job type, from the variables that name one."""
+    timeouts = {}
+    for name, text in found.items():
+        kind = name.removeprefix(TIMEOUT_PREFIX).lower()
+        if not name.startswith(TIMEOUT_PREFIX) or not text:
+            continue
+        try:
+            timeouts[kind] = msgspec.convert(
+                text, Annotated[float, msgspec.Meta(gt=0)], strict=False
+            )
+        except msgspec.ValidationError:
+            faults.append(f"{name}: must be a number of seconds above 0")
+        if kind not in JOB_TYPES:
+            faults.append(f"{name}: there is no such job type")
+    return timeouts
+
+
+def _missing(config: Config) -> list[str]:
+    """What the deployment profile requires and does not have."""
+    required = {
+        "SUPABASE_URL": config.supabase_url,
+        "SUPABASE_SERVICE_ROLE_KEY": config.supabase_service_role_key,
+        "WAN_WORKER_API_KEY": config.wan_worker_api_key,
+        "REDIS_URL, or UPSTASH_REDIS_REST_URL": config.redis_url or config.upstash_redis_rest_url,
+    }
+    faults = [f"{name} is required when deployed" for name, value in required.items() if not value]
+    if config.upstash_redis_rest_url and not (config.upstash_redis_rest_token or config.redis_url):
+        faults.append("UPSTASH_REDIS_REST_TOKEN is required with UPSTASH_REDIS_REST_URL")
+    return faults
+
+
 def _contradictions(config: Config) -> list[str]:
-    faults = []
+    faults = _missing(config) if is_deployed(config) else []
     if not set(served_lanes(config)) or len(served_lanes(config)) != len(config.lanes.split(",")):
         faults.append("OURVIDZ_LANES must name lanes among image, chat and video, each once")
     if config.worker_port == config.chat_worker_port and config.worker_port != 0:

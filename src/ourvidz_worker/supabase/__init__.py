@@ -1,0 +1,1 @@
+"""Supabase: the one client that storage, rows and announcer share."""
