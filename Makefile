@@ -19,7 +19,8 @@ $(VENV)/.run: $(PYTHON) pyproject.toml constraints.txt
 	$(VENV)/bin/ourvidz-worker models fetch
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run
+$(VENV)/.dev: $(VENV)/.run tools/services
+	tools/services
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
