@@ -116,11 +116,7 @@ SETTINGS: tuple[Setting, ...] = tuple(
         ("redis_url", "REDIS_URL", "the application's lists over TCP (redis:// or rediss://)"),
         ("upstash_redis_rest_url", "UPSTASH_REDIS_REST_URL", "the lists over Upstash REST"),
         ("upstash_redis_rest_token", "UPSTASH_REDIS_REST_TOKEN", "its token"),
-        (
-            "callback_url",
-            "CALLBACK_URL",
-            "where callbacks go; deployed: the application's function",
-        ),
+        ("callback_url", "CALLBACK_URL", "where callbacks go; deployed: the application's own"),
         ("job_callback_secret", "JOB_CALLBACK_SECRET", "signs callbacks (HMAC-SHA256)"),
         (
             "webhook_secrets",
@@ -222,6 +218,16 @@ def read_config(
 
     Raises `ConfigError` listing all faults.
     """
+    config, faults = examine(environment, overrides=overrides)
+    if faults:
+        raise ConfigError("; ".join(faults))
+    return config
+
+
+def examine(
+    environment: Mapping[str, str] | None = None, *, overrides: Mapping[str, str] | None = None
+) -> tuple[Config, list[str]]:
+    """What can be read, with the default for what is malformed; and all faults, in order."""
     found = {**(os.environ if environment is None else environment), **(overrides or {})}
     known = {name for row in SETTINGS for name in (row.variable, *row.aliases)}
     tolerated = known | {setting.variable for setting in CLIENT_VARIABLES}
@@ -237,10 +243,7 @@ def read_config(
     config = _convert(values, faults)
     if is_deployed(config) and "bind_host" not in values:
         config = msgspec.structs.replace(config, bind_host=EVERYWHERE)
-    faults += _contradictions(config)
-    if faults:
-        raise ConfigError("; ".join(sorted(faults)))
-    return config
+    return config, sorted(faults + _contradictions(config))
 
 
 def is_deployed(config: Config) -> bool:
