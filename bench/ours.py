@@ -16,7 +16,7 @@ from ourvidz_worker.clock import SystemClock
 from ourvidz_worker.config import read_config
 from ourvidz_worker.domain.job import Job, Lease, Status
 from ourvidz_worker.domain.job_types import JOB_TYPES
-from ourvidz_worker.queue import Settlement, Store, make_queue
+from ourvidz_worker.queue import QueueSettings, Settlement, Store, make_queue
 from ourvidz_worker.testing.pod_process import PodProcess, free_ports
 from ourvidz_worker.wiring.parts import Parts, build_parts
 from ourvidz_worker.wiring.state import admin_key
@@ -186,6 +186,6 @@ def lines(witness: Path) -> list[float]:
 
 async def opened(state: Path) -> Store:
     """The queue in a state folder that no pod owns now."""
-    queue = make_queue("sqlite", state, SystemClock(), max_tries=3)
+    queue = make_queue("sqlite", QueueSettings(state_dir=state), SystemClock())
     await queue.open()
     return queue

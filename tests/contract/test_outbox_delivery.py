@@ -14,7 +14,7 @@ from ourvidz_worker.callbacks.sender import CallbackSender
 from ourvidz_worker.domain.intake import Limits, read_job
 from ourvidz_worker.domain.job import Job, Status
 from ourvidz_worker.domain.receipt import Receipt
-from ourvidz_worker.queue import Settlement, Store, make_queue
+from ourvidz_worker.queue import QueueSettings, Settlement, Store, make_queue
 from ourvidz_worker.testing.clock import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -82,7 +82,7 @@ async def test_what_a_job_owes_arrives_in_order_and_signed(
     statuses: tuple[int, ...], heard: list[str], tmp_path: Path
 ) -> None:
     clock, listener = FakeClock(), Listener(*statuses)
-    queue = make_queue("sqlite", tmp_path, clock)
+    queue = make_queue("sqlite", QueueSettings(state_dir=tmp_path), clock)
     await queue.open()
     begun, ended = await settled_job(queue)
     async with await asyncio.start_server(listener.serve, "127.0.0.1", 0) as server:

@@ -1,7 +1,6 @@
 """Queues: where jobs wait, are leased and end. Choose one by name through `make_queue`."""
 
 from importlib import import_module
-from pathlib import Path
 from typing import Protocol
 
 from ourvidz_worker.clock import Clock
@@ -17,26 +16,26 @@ from ourvidz_worker.queue.base import (
     Settlement,
     SubmitOutcome,
 )
+from ourvidz_worker.queue.settings import QueueSettings
 
 
 class Store(Queue, Outbox, Protocol):
     """A queue that keeps its outbox in the same transactions."""
 
 
-#: Name to `module:class`; each class takes `(state_dir: Path, clock: Clock, *, max_tries: int)`.
+#: Name to `module:class`; each class takes `(settings: QueueSettings, clock: Clock)`.
 QUEUES = {"sqlite": "ourvidz_worker.queue.sqlite:SqliteQueue"}
 
 
-def make_queue(name: str, state_dir: Path, clock: Clock, *, max_tries: int = 3) -> Store:
+def make_queue(name: str, settings: QueueSettings, clock: Clock) -> Store:
     """Build the queue `name`; it takes the store when it is opened.
 
-    A job leased more than `max_tries` times is handed out as exhausted. Raises `ConfigError` for
-    a name that no queue has.
+    Raises `ConfigError` for a name that no queue has.
     """
     if name not in QUEUES:
         raise ConfigError(f"queue must be one of {', '.join(sorted(QUEUES))}", field="queue")
     module, _, attribute = QUEUES[name].partition(":")
-    store: Store = getattr(import_module(module), attribute)(state_dir, clock, max_tries=max_tries)
+    store: Store = getattr(import_module(module), attribute)(settings, clock)
     return store
 
 
@@ -49,6 +48,7 @@ __all__ = [
     "JobRecord",
     "Outbox",
     "Queue",
+    "QueueSettings",
     "Settlement",
     "Store",
     "SubmitOutcome",

@@ -5,7 +5,6 @@ Jobs, leases, results and the callbacks owed share the file, so each verb is one
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from ourvidz_worker.clock import Clock
 from ourvidz_worker.domain.event import EventKind, JobEvent
@@ -21,25 +20,26 @@ from ourvidz_worker.queue.base import (
     Settlement,
     SubmitOutcome,
 )
-from ourvidz_worker.queue.sqlite_bell import Bell
+from ourvidz_worker.queue.bell import Bell
+from ourvidz_worker.queue.settings import QueueSettings
 from ourvidz_worker.queue.sqlite_rows import RECORD_BY_ID, first, to_record
 from ourvidz_worker.queue.sqlite_store import Safety, SqliteStore
 from ourvidz_worker.queue.sqlite_turns import Terms, grant
 
 
 class SqliteQueue:
-    """`Queue` and `Outbox` on the file `queue.sqlite` in `state_dir`.
+    """`Queue` and `Outbox` on the file `queue.sqlite` in the state folder.
 
     Claims, renewals, starts and events may be lost in a power cut (the job then waits again);
     everything else is synced before it is answered. A lease tried more than `max_tries` times is
     handed out as exhausted. Delays and due times do not outlive the pod: opening ends them.
     """
 
-    def __init__(self, state_dir: Path, clock: Clock, *, max_tries: int = 3) -> None:
+    def __init__(self, settings: QueueSettings, clock: Clock) -> None:
         """Remember the folder; nothing is touched before `open`."""
-        self._store = SqliteStore(state_dir)
+        self._store = SqliteStore(settings.state_dir)
         self._clock = clock
-        self._max_tries = max_tries
+        self._max_tries = settings.max_tries
         self._bell = Bell(clock)
 
     async def open(self) -> None:

@@ -10,7 +10,6 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +18,7 @@ from ourvidz_worker.clock import Clock
 from ourvidz_worker.domain.job import TERMINAL, Job, Status
 from ourvidz_worker.domain.lane import Lane, PriorityClass
 from ourvidz_worker.domain.receipt import Receipt
-from ourvidz_worker.queue import JobRecord, Settlement, Store, make_queue
+from ourvidz_worker.queue import JobRecord, QueueSettings, Settlement, Store, make_queue
 from ourvidz_worker.testing.clock import FakeClock
 from ourvidz_worker.testing.queue_bench import TTL_S, Make
 
@@ -49,7 +48,11 @@ MakeArmed = Callable[[Path, Clock, Tick], Store]
 def main(arguments: list[str]) -> int:
     """Crash at every moment in turn; the exit code."""
     name, folder = arguments
-    crashes = crash_everywhere(partial(make_queue, name), Path(folder))
+
+    def make(state: Path, clock: Clock) -> Store:
+        return make_queue(name, QueueSettings(state_dir=state), clock)
+
+    crashes = crash_everywhere(make, Path(folder))
     sys.stdout.write(f"{crashes}\n")
     return 0
 

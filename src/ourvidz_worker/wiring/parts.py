@@ -33,9 +33,9 @@ from ourvidz_worker.pod.keeping import Keeping
 from ourvidz_worker.pod.preparation import Preparation
 from ourvidz_worker.pod.supervisor import Supervisor
 from ourvidz_worker.pod.watching import Watching
-from ourvidz_worker.queue import Store, make_queue
+from ourvidz_worker.queue import QueueSettings, Store, make_queue
 from ourvidz_worker.references import References
-from ourvidz_worker.storage import Storage, make_storage
+from ourvidz_worker.storage import Storage, StorageSettings, make_storage
 from ourvidz_worker.wiring.incarnations import Incarnations
 from ourvidz_worker.wiring.models import engine_of, lanes_with_models
 from ourvidz_worker.wiring.state import admin_key, fresh_spool, prepare_state
@@ -104,7 +104,8 @@ async def build_parts(config: Config, sockets: Path) -> Parts:
     state = prepare_state(config.state_dir)
     models = lanes_with_models(config)
     clock = SystemClock()
-    queue = make_queue("sqlite", state, clock, max_tries=config.max_job_attempts)
+    settings = QueueSettings(state_dir=state, max_tries=config.max_job_attempts)
+    queue = make_queue("sqlite", settings, clock)
     await queue.open()
     ground = _ground(config, state, clock, queue)
     context = zmq.asyncio.Context()
@@ -119,7 +120,7 @@ async def build_parts(config: Config, sockets: Path) -> Parts:
 
 
 def _ground(config: Config, state: Path, clock: Clock, queue: Store) -> _Ground:
-    storage = make_storage("local", state / "storage")
+    storage = make_storage("local", StorageSettings(root=state / "storage"), clock)
     hub = Hub(queue, clock)
     return _Ground(
         config=config,

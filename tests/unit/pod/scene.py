@@ -25,9 +25,9 @@ from ourvidz_worker.pod.link import WorkerLink
 from ourvidz_worker.pod.preparation import Preparation
 from ourvidz_worker.pod.supervisor import Supervisor
 from ourvidz_worker.pod.watching import Watching
-from ourvidz_worker.queue import JobRecord, Settlement, Store, make_queue
+from ourvidz_worker.queue import JobRecord, QueueSettings, Settlement, Store, make_queue
 from ourvidz_worker.references import References
-from ourvidz_worker.storage import make_storage
+from ourvidz_worker.storage import StorageSettings, make_storage
 from ourvidz_worker.testing.clock import FakeClock
 
 PICTURE = b"not really a picture"
@@ -48,9 +48,11 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         self.clock = FakeClock()
-        self.queue: Store = make_queue("sqlite", folder, self.clock)
+        self.queue: Store = make_queue("sqlite", QueueSettings(state_dir=folder), self.clock)
         self.storage_root = folder / "storage"
-        self.storage = make_storage("local", self.storage_root)
+        self.storage = make_storage(
+            "local", StorageSettings(root=self.storage_root), self.clock
+        )
         self.spool = folder / "spool"
         self.worker: FakeWorker | None = None
         self.supervisor = Supervisor(

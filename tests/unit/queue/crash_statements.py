@@ -5,8 +5,13 @@ import sys
 from pathlib import Path
 
 from ourvidz_worker.clock import Clock
+from ourvidz_worker.queue import QueueSettings
 from ourvidz_worker.queue.sqlite import SqliteQueue
 from ourvidz_worker.testing.crash_queue import Tick, crash_everywhere
+
+
+def make(folder: Path, clock: Clock) -> SqliteQueue:
+    return SqliteQueue(QueueSettings(state_dir=folder), clock)
 
 
 def make_armed(folder: Path, clock: Clock, tick: Tick) -> SqliteQueue:
@@ -20,7 +25,7 @@ def make_armed(folder: Path, clock: Clock, tick: Tick) -> SqliteQueue:
         return connection
 
     sqlite3.connect = armed  # type: ignore[assignment]
-    return SqliteQueue(folder, clock)
+    return make(folder, clock)
 
 
-sys.stdout.write(f"{crash_everywhere(SqliteQueue, Path(sys.argv[1]), make_armed=make_armed)}\n")
+sys.stdout.write(f"{crash_everywhere(make, Path(sys.argv[1]), make_armed=make_armed)}\n")

@@ -1,16 +1,16 @@
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import pytest
 
+from ourvidz_worker.clock import Clock
 from ourvidz_worker.domain.errors import QueueUnavailable
 from ourvidz_worker.domain.event import EventKind
 from ourvidz_worker.domain.job import Status
 from ourvidz_worker.domain.lane import Lane, PriorityClass
-from ourvidz_worker.queue import Settlement, sqlite_history, sqlite_turns
+from ourvidz_worker.queue import QueueSettings, Settlement, sqlite_history, sqlite_turns
 from ourvidz_worker.queue.sqlite import SqliteQueue
 from ourvidz_worker.queue.sqlite_store import Safety
 from ourvidz_worker.testing.queue_bench import DONE, Bench, ids
@@ -20,9 +20,17 @@ A_SECOND_OF_CLAIMS = 100_000
 pytestmark = pytest.mark.anyio
 
 
+def make(folder: Path, clock: Clock) -> SqliteQueue:
+    return SqliteQueue(QueueSettings(state_dir=folder), clock)
+
+
+def make_for_one_try(folder: Path, clock: Clock) -> SqliteQueue:
+    return SqliteQueue(QueueSettings(state_dir=folder, max_tries=1), clock)
+
+
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with Bench(SqliteQueue, tmp_path) as bench:
+    async with Bench(make, tmp_path) as bench:
         yield bench
 
 
@@ -32,7 +40,7 @@ def _rows(folder: Path, sql: str) -> list[tuple[object, ...]]:
 
 
 async def test_the_most_tries_can_be_set(tmp_path: Path) -> None:
-    async with Bench(partial(SqliteQueue, max_tries=1), tmp_path) as bench:
+    async with Bench(make_for_one_try, tmp_path) as bench:
         lease = await bench.held("a")
         assert not lease.exhausted
         await bench.store.requeue(lease.token, burn=True)

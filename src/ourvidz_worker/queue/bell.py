@@ -1,4 +1,4 @@
-"""The bell of the embedded queue: wakes whoever waits for work, now or at a time set."""
+"""The bell of a queue: wakes whoever waits for work, now or at a time set."""
 
 import asyncio
 import heapq
