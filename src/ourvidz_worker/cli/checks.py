@@ -1,4 +1,4 @@
-"""What `doctor` looks at: each check returns findings, and each bad finding names its cure."""
+"""What `doctor` looks at of the machine; each bad finding names its cure."""
 
 import os
 import shutil
@@ -8,22 +8,13 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
-import msgspec
-
-from ourvidz_worker.cli.safetensors_header import damage
-from ourvidz_worker.cli.shelf import is_there, open_shelf
+from ourvidz_worker.cli.device_checks import PROBE_S
+from ourvidz_worker.cli.finding import Finding, Level
 from ourvidz_worker.clock import Clock
 from ourvidz_worker.config import Config
-from ourvidz_worker.domain.errors import ConfigError
-
-Level = Literal["ok", "warn", "fail"]
 
 OLDEST_PYTHON = (3, 11)
-PROBE_S = 120
-"""torch takes up to a minute to import on a busy machine with a cold disk."""
-
 FSYNCS = 20
 SLOW_FSYNC_PER_S = 50.0
 """Each accepted job and each settled one waits for an fsync or two; below this it is felt."""
@@ -32,15 +23,6 @@ LITTLE_SPACE = 2_000_000_000
 NO_SPACE = 200_000_000
 
 GIGABYTE = 1_000_000_000
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the report; `cure` says what to do about a warning or a failure."""
-
-    level: Level
-    what: str
-    told: str
-    cure: str = ""
 
 
 def check_python() -> list[Finding]:
@@ -52,46 +34,17 @@ def check_python() -> list[Finding]:
 
 
 def check_libraries() -> list[Finding]:
-    """torch, diffusers and transformers are installed; what they need works, tried elsewhere."""
+    """The model libraries are installed; the encoders work, tried in another process."""
     findings = [
         Finding(level="fail", what=name, told="not installed", cure=f"pip install {name}")
         for name in ("torch", "diffusers", "transformers")
         if find_spec(name) is None
     ]
-    findings.append(_probe("torch", level="fail", cure="install torch for this machine"))
     findings.append(
         _probe("png", level="warn", cure="pip install fpng-py; Pillow is used, twenty times slower")
     )
     findings.append(_probe("video", level="fail", cure="pip install av, which carries its FFmpeg"))
     return findings
-
-
-def check_models(config: Config) -> list[Finding]:
-    """Every model that is named can be read, and its safetensors headers are sound."""
-    named = {
-        "SDXL_MODEL_PATH": config.sdxl_model_path,
-        "WAN_MODEL_PATH": config.wan_model_path,
-        "WAN_VACE_MODEL_PATH": config.wan_vace_model_path,
-        "QWEN_INSTRUCT_PATH": config.qwen_instruct_path,
-        "QWEN_BASE_PATH": config.qwen_base_path,
-    }
-    return [_model(variable, Path(text).expanduser()) for variable, text in named.items() if text]
-
-
-def check_small_models() -> list[Finding]:
-    """The small models are here, or can be fetched."""
-    try:
-        shelf = open_shelf()
-    except ConfigError as error:
-        told = error.sentence
-        return [Finding(level="warn", what="small models", told=told, cure="name models instead")]
-    missing = [model.name for model in shelf.models if not is_there(model)]
-    if missing:
-        told = f"missing: {', '.join(missing)}"
-        cure = "run `ourvidz-worker models fetch`"
-        return [Finding(level="warn", what="small models", told=told, cure=cure)]
-    names = ", ".join(model.name for model in shelf.models)
-    return [Finding(level="ok", what="small models", told=names)]
 
 
 def check_ports(config: Config) -> list[Finding]:
@@ -133,21 +86,6 @@ def _probe(name: str, *, level: Level, cure: str) -> Finding:
         return Finding(level="ok", what=name, told=done.stdout.strip())
     reason = (done.stderr.strip().splitlines() or ["it fails"])[-1]
     return Finding(level=level, what=name, told=reason, cure=cure)
-
-
-def _model(variable: str, path: Path) -> Finding:
-    files = [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
-    if not files:
-        cure = f"let {variable} name a folder or file of safetensors"
-        told = "no such folder" if not path.exists() else "holds no safetensors"
-        return Finding(level="fail", what=variable, told=told, cure=cure)
-    for file in files:
-        harm = damage(file)
-        if harm is not None:
-            cure = "fetch the file again"
-            return Finding(level="fail", what=variable, told=f"{file}: {harm}", cure=cure)
-    size = sum(file.stat().st_size for file in files) / GIGABYTE
-    return Finding(level="ok", what=variable, told=f"{len(files)} files, {size:.2f} GB")
 
 
 def _port(variable: str, host: str, port: int) -> Finding:

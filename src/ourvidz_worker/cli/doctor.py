@@ -1,55 +1,74 @@
-"""`ourvidz-worker doctor`: looks at this machine and its settings, changes nothing."""
+"""`ourvidz-worker doctor`: looks at this machine, its settings and its services; changes nothing.
 
-from collections.abc import Callable, Iterator
+What it finds stands in the first three phases of a start, and `startup.sh` asks for these.
+"""
+
+from collections.abc import Iterator
 
 import click
 from rich.console import Console
 from rich.text import Text
 
-from ourvidz_worker.cli import checks
-from ourvidz_worker.cli.checks import Finding, Level
+from ourvidz_worker.cli import checks, device_checks, model_checks, services, settings_checks
+from ourvidz_worker.cli.finding import Finding, Level
 from ourvidz_worker.clock import SystemClock
-from ourvidz_worker.config import Config, read_config
-from ourvidz_worker.domain.errors import ConfigError
+from ourvidz_worker.config import Config, examine, warnings_of
+from ourvidz_worker.telemetry.phases import Phase, phase_line
 
 STYLES: dict[Level, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
+Found = tuple[Phase, list[Finding]]
+
 
 @click.command()
-def doctor() -> int:
+@click.option("--phases", is_flag=True, help="A status line a phase, and only what is not well.")
+def doctor(phases: bool) -> int:
     """Check everything a pod needs here; exit 1 when something fails."""
     console = Console(highlight=False, soft_wrap=True)
     failures = 0
-    for finding in findings():
-        console.print(_line(finding))
-        failures += finding.level == "fail"
-    console.print(f"{failures} to mend" if failures else "a pod can run here")
+    for phase, found in findings():
+        if phases:
+            console.print(Text(phase_line(phase, _status(found))))
+        for finding in found:
+            if not phases or finding.level != "ok":
+                console.print(_line(finding))
+        failures += _count(found, "fail")
+    if failures or not phases:
+        console.print(f"{failures} to mend" if failures else "a pod can run here")
     return 1 if failures else 0
 
 
-def findings() -> Iterator[Finding]:
-    """Every finding, one check after another; a bad configuration is one of them."""
-    yield from checks.check_python()
-    yield from checks.check_libraries()
-    try:
-        config = read_config()
-    except ConfigError as error:
-        cure = "correct the variables named"
-        yield Finding(level="fail", what="settings", told=error.sentence, cure=cure)
-        config = Config()
-    else:
-        yield Finding(level="ok", what="settings", told="all are known and well-formed")
-    for check in _of(config):
-        yield from check()
+def findings() -> Iterator[Found]:
+    """Every finding, phase by phase; a bad setting stops no other check."""
+    config, faults = examine()
+    torch = device_checks.ask_torch()
+    yield Phase.ENVIRONMENT, _environment(config, faults, torch)
+    yield Phase.MODELS, [*model_checks.check_models(config), *model_checks.check_lanes(config)]
+    yield Phase.MEMORY, device_checks.check_memory(torch, config)
 
 
-def _of(config: Config) -> list[Callable[[], list[Finding]]]:
+def _environment(config: Config, faults: list[str], torch: device_checks.Torch) -> list[Finding]:
     return [
-        lambda: checks.check_models(config),
-        checks.check_small_models,
-        lambda: checks.check_ports(config),
-        lambda: checks.check_state(config, SystemClock()),
+        *checks.check_python(),
+        *checks.check_libraries(),
+        *device_checks.check_torch(torch, config),
+        *settings_checks.check_faults(faults),
+        *settings_checks.check_warnings(warnings_of(config)),
+        *settings_checks.check_values(config),
+        *checks.check_ports(config),
+        *checks.check_state(config, SystemClock()),
+        *services.check_services(config),
     ]
+
+
+def _status(found: list[Finding]) -> str:
+    """How a phase went, in a few words."""
+    words = {"to mend": _count(found, "fail"), "to know": _count(found, "warn")}
+    return ", ".join(f"{count} {word}" for word, count in words.items() if count) or "ok"
+
+
+def _count(found: list[Finding], level: Level) -> int:
+    return sum(finding.level == level for finding in found)
 
 
 def _line(finding: Finding) -> Text:

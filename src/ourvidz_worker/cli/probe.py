@@ -3,17 +3,23 @@
 Prints one line of fact and exits 0, or fails. The command line itself never loads these.
 """
 
+import json
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
 
 def torch_device() -> str:
-    """The version of torch and the device it would use."""
+    """As JSON: torch's version, the CUDA it was built for, and the cards with their bytes."""
     torch = import_module("torch")
-    if not torch.cuda.is_available():
-        return f"torch {torch.__version__}, cpu"
-    return f"torch {torch.__version__}, {torch.cuda.get_device_name(0)}"
+    found = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    memory = [torch.cuda.mem_get_info(number) for number in found]
+    cards = [
+        {"name": torch.cuda.get_device_name(number), "free": free, "total": total}
+        for number, (free, total) in zip(found, memory, strict=True)
+    ]
+    facts = {"version": torch.__version__, "cuda": torch.version.cuda, "cards": cards}
+    return json.dumps(facts)
 
 
 def png_encoder() -> str:

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from ourvidz_worker.cli.pocket import pocket_variables, without_model
 from ourvidz_worker.cli.shelf import open_shelf
-from ourvidz_worker.config import Config, read_config, served_lanes
+from ourvidz_worker.config import Config, is_deployed, read_config, served_lanes
 from ourvidz_worker.domain.errors import ConfigError
 from ourvidz_worker.wiring.pod import serve
 
@@ -22,15 +22,16 @@ ENGINES = ("OURVIDZ_IMAGE_ENGINE", "OURVIDZ_CHAT_ENGINE", "OURVIDZ_VIDEO_ENGINE"
 @click.option("--chat-port", type=int, help="Port of chat. [CHAT_WORKER_PORT, else 7861]")
 @click.option(
     "--pocket/--no-pocket",
-    default=True,
-    help="Whether the small models fill the lanes for which none is named. [pocket]",
+    default=None,
+    help="Whether the small models fill the lanes for which none is named."
+    " [pocket; no-pocket when deployed]",
 )
 @click.option("--engine", type=click.Choice(["fake"]), help="An engine for all lanes: no model.")
 def up(
     state_dir: Path | None,
     port: int | None,
     chat_port: int | None,
-    pocket: bool,
+    pocket: bool | None,
     engine: str | None,
 ) -> int:
     """Run a pod here until Ctrl-C; a second Ctrl-C stops it at once."""
@@ -39,11 +40,12 @@ def up(
     chosen |= dict.fromkeys(ENGINES, engine) if engine else {}
     config = read_config(overrides=chosen)
     lanes = without_model(config)
-    if lanes and pocket:
+    # Nobody who pays for a picture may get one of the small models' by an oversight.
+    if lanes and (not is_deployed(config) if pocket is None else pocket):
         found = pocket_variables(lanes, open_shelf(), Console(stderr=True))
         config = read_config(overrides=chosen | found)
     if set(without_model(config)) == set(served_lanes(config)):
-        raise ConfigError("No lane has a model; name one, or leave out --no-pocket.")
+        raise ConfigError("No lane has a model; name one, or take the small ones by --pocket.")
     click.echo(greeting(config), err=True)
     return serve(config)
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ourvidz_worker.cli import checks, doctor
-from ourvidz_worker.cli.checks import Finding
+from ourvidz_worker.cli import checks, device_checks, model_checks
+from ourvidz_worker.cli.device_checks import Torch
+from ourvidz_worker.cli.finding import Finding
 from ourvidz_worker.cli.main import run
 from ourvidz_worker.cli.safetensors_header import damage
 from ourvidz_worker.config import Config
@@ -65,29 +66,6 @@ def test_a_file_that_cannot_be_read_is_damaged(tmp_path: Path) -> None:
     assert damage(tmp_path / "none") == "No such file or directory"
 
 
-def test_models_are_checked_where_they_are_named(tmp_path: Path) -> None:
-    (tmp_path / "good").mkdir()
-    (tmp_path / "good" / "a.safetensors").write_bytes(GOOD)
-    (tmp_path / "bad.safetensors").write_bytes(GOOD[:-1])
-    (tmp_path / "empty").mkdir()
-    found = checks.check_models(
-        config(
-            sdxl_model_path=str(tmp_path / "good"),
-            wan_model_path=str(tmp_path / "bad.safetensors"),
-            wan_vace_model_path=str(tmp_path / "empty"),
-            qwen_base_path=str(tmp_path / "none"),
-        )
-    )
-    assert [(finding.what, finding.level) for finding in found] == [
-        ("SDXL_MODEL_PATH", "ok"),
-        ("WAN_MODEL_PATH", "fail"),
-        ("WAN_VACE_MODEL_PATH", "fail"),
-        ("QWEN_BASE_PATH", "fail"),
-    ]
-    assert "bad.safetensors" in found[1].told
-    assert all(finding.cure for finding in found[1:])
-
-
 def test_a_port_in_use_is_found() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -129,7 +107,8 @@ def test_space_is_judged(
 def test_libraries_are_tried_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "diffusers" else 1)
     monkeypatch.setattr("sys.executable", "/bin/false")
-    assert levels(checks.check_libraries()) == ["fail", "fail", "warn", "fail"]
+    assert levels(checks.check_libraries()) == ["fail", "warn", "fail"]
+    assert device_checks.ask_torch().fault == "it fails"
 
 
 @pytest.mark.parametrize("name", ["png", "video"])
@@ -142,7 +121,7 @@ def test_the_encoders_of_this_machine_work(name: str) -> None:
 
 def test_a_probe_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(*_: object, **__: object) -> None:
-        raise subprocess.TimeoutExpired("x", checks.PROBE_S)
+        raise subprocess.TimeoutExpired("x", device_checks.PROBE_S)
 
     monkeypatch.setattr("subprocess.run", hang)
     assert "no answer" in checks.check_libraries()[0].told
@@ -157,7 +136,8 @@ def test_an_old_python_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "check_libraries", list)
-    monkeypatch.setattr(checks, "check_small_models", list)
+    monkeypatch.setattr(device_checks, "ask_torch", lambda: Torch(version="2"))
+    monkeypatch.setattr(model_checks, "check_small_models", list)
     monkeypatch.setenv("STATE_DIR", str(tmp_path))
     monkeypatch.setenv("WORKER_PORT", "0")
     monkeypatch.setenv("CHAT_WORKER_PORT", "0")
@@ -172,13 +152,35 @@ def test_a_good_machine_passes(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("quick_machine")
-def test_bad_settings_are_a_finding(
+def test_bad_settings_are_findings_each_with_its_cure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OURVIDZ_LANES", "image,fly")
-    monkeypatch.setattr(doctor, "_of", lambda _: [])
+    monkeypatch.setenv("OURVIDZ_DEVCE", "cpu")
+    monkeypatch.setenv("SDXL_MODEL_PATH", "/nowhere")
     assert run(["doctor"]) == 1
     shown = capsys.readouterr().out
-    assert "OURVIDZ_LANES" in shown
-    assert "-> correct the variables named" in shown
-    assert "1 to mend" in shown
+    assert "fail OURVIDZ_LANES: must name lanes" in shown
+    assert "-> it may be OURVIDZ_DEVICE" in shown
+    assert "fail SDXL_MODEL_PATH: /nowhere: no such file or folder" in shown
+    assert "3 to mend" in shown
+
+
+@pytest.mark.usefixtures("quick_machine")
+def test_the_phases_of_a_start_have_a_status_line_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """O-7: three lines on a good machine; what is not well stands below its phase."""
+    assert run(["doctor", "--phases"]) == 0
+    good = [
+        "[1/6] environment validation: ok",
+        "[2/6] model readiness: ok",
+        "[3/6] memory assessment: ok",
+    ]
+    assert capsys.readouterr().out.splitlines() == good
+    monkeypatch.setenv("QWEN_BASE_PATH", "/nowhere")
+    assert run(["doctor", "--phases"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "[2/6] model readiness: 1 to mend"
+    assert lines[2].startswith("fail QWEN_BASE_PATH: ")
+    assert lines[-1] == "1 to mend"

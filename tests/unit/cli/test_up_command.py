@@ -67,6 +67,25 @@ def test_without_small_models_only_named_ones_are_served(
     assert "; no model for image, video;" in capsys.readouterr().err
 
 
+def test_a_deployed_pod_takes_small_models_only_when_told(
+    served: list[Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody's request is answered by a small model because a path was forgotten."""
+    deployed = {
+        "SUPABASE_URL": "https://ref.supabase.co",
+        "SUPABASE_SERVICE_ROLE_KEY": "key",
+        "WAN_WORKER_API_KEY": "key",
+        "REDIS_URL": "redis://127.0.0.1",
+    }
+    for variable, value in deployed.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(up, "pocket_variables", lambda *_: {"QWEN_INSTRUCT_PATH": "/small"})
+    assert run(["up"]) == 1
+    assert "No lane has a model" in capsys.readouterr().err
+    assert run(["up", "--pocket"]) == 7
+    assert served[0].qwen_instruct_path == "/small"
+
+
 def test_a_bad_setting_is_named(
     served: list[Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
