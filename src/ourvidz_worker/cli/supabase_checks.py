@@ -23,11 +23,12 @@ REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 REGISTRATION = ("update-worker-url", "register-chat-worker", "health-check-workers")
 
 
-class Bucket(msgspec.Struct, frozen=True):
-    """What is looked at of a bucket; None for no limit."""
+class Bucket(msgspec.Struct, frozen=True, rename={"status": "statusCode"}):
+    """What is looked at of a bucket, None for no limit; or, with `status`, of a refusal."""
 
     public: bool = False
     allowed_mime_types: list[str] | None = None
+    status: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +96,13 @@ def _judge_jobs(question: Question, answer: httpx.Response) -> Finding:
 
 def _judge_bucket(question: Question, answer: httpx.Response) -> Finding:
     try:
-        bucket = msgspec.json.decode(answer.content, type=Bucket) if answer.is_success else None
+        bucket = msgspec.json.decode(answer.content, type=Bucket)
     except msgspec.MsgspecError:
-        bucket = None
-    if bucket is None:
+        bucket = Bucket(status=str(answer.status_code))
+    # The storage hides the true status in the body of a 400.
+    if bucket.status in {"401", "403"}:
+        return fault(question.what, f"{KEY} is refused", SERVICE_KEY_CURE)
+    if not answer.is_success:
         return fault(question.what, "there is none", f"create the private bucket {BUCKET}")
     lacking = {"image/png", "image/webp", "video/mp4"} - set(bucket.allowed_mime_types or ())
     if bucket.allowed_mime_types is not None and lacking:
