@@ -1,1 +1,1 @@
-"""What is resident on the device, who owns each byte, and why it moved."""
+"""Residency: what the device holds, who holds it, and what to move when room is needed."""
