@@ -15,6 +15,9 @@ from ourvidz_worker.storage import Storage
 
 REFRESH_S = 1.0
 
+BASE_COMPONENT = "base_model"
+"""What a chat worker calls its Base model, where it has one."""
+
 DEFAULT_LANE = {"wan": Lane.IMAGE, "chat": Lane.CHAT}
 """The lane whose model is each port's default (H-12)."""
 
@@ -70,6 +73,10 @@ class Health:
             faults.append("results cannot be stored")
         self._faults = faults
 
+    def depths(self) -> dict[Lane, Depth]:
+        """How many jobs of each lane waited, and were leased, at the last look."""
+        return dict(self._depths)
+
     def limits(self) -> dict[str, int | float]:
         """The limits a caller may run into."""
         return dict(self._limits)
@@ -86,7 +93,7 @@ class Health:
             draining=self.draining,
             uptime_s=round(self._clock.monotonic() - self._begun, 3),
             queue=dict(self._depths),
-            models_loaded=self._models_loaded(),
+            models_loaded=models_loaded(self._workers),
             workers={lane: self._worker_view(worker) for lane, worker in self._workers.items()},
             stats=dict(self._stats),
             problems=tuple(problems),
@@ -96,7 +103,8 @@ class Health:
     def _status(self, default: Supervisor | None, problems: list[str]) -> HealthStatus:
         if self.draining:
             return "draining"
-        if self._workers and all(self._is_dead(worker) for worker in self._workers.values()):
+        wanted = [one for one in self._workers.values() if one.state is not WorkerState.STOPPED]
+        if wanted and all(self._is_dead(worker) for worker in wanted):
             return "unhealthy"
         if default is not None and default.state is WorkerState.STARTING and not default.restarts:
             return "starting"
@@ -120,19 +128,6 @@ class Health:
         refused = ["callbacks are refused"] if self._refused() else []
         return [*self._faults, *down, *refused]
 
-    def _models_loaded(self) -> dict[str, bool | str | None]:
-        ready = {lane: worker.state is WorkerState.READY for lane, worker in self._workers.items()}
-        chat = self._workers.get(Lane.CHAT)
-        details = chat.description.details if chat and chat.description else {}
-        base = ready.get(Lane.CHAT, False) and bool(details.get("base_loaded"))
-        return {
-            "instruct_loaded": ready.get(Lane.CHAT, False),
-            "base_loaded": base,
-            "sdxl_loaded": ready.get(Lane.IMAGE, False),
-            "wan_loaded": ready.get(Lane.VIDEO, False),
-            "active_model_type": "instruct" if ready.get(Lane.CHAT) else None,
-        }
-
     def _worker_view(self, worker: Supervisor) -> dict[str, str | int | float | bool | None]:
         link, description = worker.link, worker.description
         view: dict[str, str | int | float | bool | None] = {
@@ -148,3 +143,17 @@ class Health:
             view |= {"engine": description.engine, "model": description.model}
             view["device"] = description.device
         return view
+
+
+def models_loaded(workers: Mapping[Lane, Supervisor]) -> dict[str, bool | str | None]:
+    """Which models can serve now, in the contract's words (2.4)."""
+    ready = {lane: worker.state is WorkerState.READY for lane, worker in workers.items()}
+    chat = workers.get(Lane.CHAT)
+    components = chat.description.components if chat and chat.description else {}
+    return {
+        "instruct_loaded": ready.get(Lane.CHAT, False),
+        "base_loaded": ready.get(Lane.CHAT, False) and BASE_COMPONENT in components,
+        "sdxl_loaded": ready.get(Lane.IMAGE, False),
+        "wan_loaded": ready.get(Lane.VIDEO, False),
+        "active_model_type": "instruct" if ready.get(Lane.CHAT) else None,
+    }

@@ -64,6 +64,11 @@ class WorkerLink:
         """The worker's process id."""
         return self._process.pid
 
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The attempts that the worker has and that have no outcome yet."""
+        return tuple(self._runs)
+
     async def listen(self) -> int:
         """Pass reports on until the process has ended; return its exit code.
 
@@ -110,6 +115,12 @@ class WorkerLink:
         """Ask the worker to finish what it can in `grace_s`, and to exit."""
         if self.ready.is_set():
             await self._pipe.send(Drain(grace_s=grace_s))
+
+    def give_up(self, reason: str) -> None:
+        """Whatever still runs counts as stopped for `reason`, whatever the worker says later."""
+        for attempt_id, (future, _) in self._runs.items():
+            if not future.done():
+                future.set_result(Stopped(attempt_id=attempt_id, reason=reason))
 
     def enforce_deadlines(self) -> None:
         """Kill the worker when an attempt has outlived its deadline by the grace (Q-11)."""

@@ -33,6 +33,7 @@ class Slots:
         self._taken = 0
         self._generation = 0
         self._refusing = False
+        self._paused = False
         self._order = count()
         self._waiters: list[tuple[int, int, asyncio.Future[Slot]]] = []
 
@@ -54,8 +55,17 @@ class Slots:
     def open(self, capacity: int) -> None:
         """The worker is ready: give out `capacity` slots."""
         self._generation += 1
-        self._refusing = False
+        self._refusing = self._paused = False
         self._capacity, self._taken = capacity, 0
+        self._hand_out()
+
+    def pause(self) -> None:
+        """Give out no more until `resume` or the next opening; who has a slot keeps it."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self._paused = False
         self._hand_out()
 
     def close(self) -> None:
@@ -95,7 +105,7 @@ class Slots:
             self._hand_out()
 
     def _hand_out(self) -> None:
-        while self._waiters and self._taken < self._capacity:
+        while self._waiters and self._taken < self._capacity and not self._paused:
             _, _, future = heapq.heappop(self._waiters)
             if not future.done():
                 self._taken += 1

@@ -1,14 +1,24 @@
-"""The supervisor: keeps one lane's worker alive, and never two of them (contract O-4, O-5)."""
+"""The supervisor: keeps one lane's worker alive, and never two of them (contract O-4, O-5).
+
+A worker that is not wanted has no process, which is the one sure way to free all that it held:
+`unload` ends it, `load` starts a new one.
+"""
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 from ourvidz_worker.clock import Clock
-from ourvidz_worker.domain.errors import ModelLoadFailed, WorkerLost
+from ourvidz_worker.domain.errors import (
+    Conflict,
+    ModelLoadFailed,
+    OutOfMemory,
+    Unavailable,
+    WorkerLost,
+)
 from ourvidz_worker.domain.lane import Lane
-from ourvidz_worker.domain.messages import Description, Outcome, Run
+from ourvidz_worker.domain.messages import Description, Failed, Finished, Outcome, Run
 from ourvidz_worker.pod.link import Watch, WorkerLink
 from ourvidz_worker.pod.slots import Slots
 from ourvidz_worker.pod.worker_state import WORKER_MOVES, WorkerState
@@ -23,6 +33,14 @@ CALM_AFTER_S = 600.0
 MAX_RESTARTS, FAILED_RETRY_S = 5, 300.0
 SILENT_AFTER_S, SILENT_LOADING_AFTER_S = 120.0, 300.0
 """Without a beat for this long a worker counts as hung (H-12); a load may be silent longer."""
+
+UNLOAD_WAIT_S = 60.0
+"""How long an unload waits for running users (2.4)."""
+
+STOP_WAIT_S = 10.0
+"""A worker that was told to stop or to leave and has not after this long is killed (K-20)."""
+
+IN_USE = "The model is in use; try again when its work has ended, or force it."
 
 WATCH_EVERY_S = 1.0
 BROKEN_WATCH = -1
@@ -49,6 +67,14 @@ class Supervisor:
         """Set once the first start has succeeded or failed."""
         self.restarts = 0
         self.failure: str | None = None
+        self.peak_bytes = 0
+        """The most that an attempt was measured to use; 0 before the first one."""
+        self.load_s: float | None = None
+        """How long the last load took."""
+        self.used_at: float | None = None
+        """When an attempt last ended, wall clock."""
+        self.relieve: Callable[[Lane], Awaitable[None]] | None = None
+        """Asked to free the device when an attempt ran out of memory (M-5)."""
         self._start = start
         self._clock = clock
         self._jitter = jitter
@@ -56,6 +82,9 @@ class Supervisor:
         self._link: WorkerLink | None = None
         self._ends: deque[float] = deque()
         self._stopping = asyncio.Event()
+        self._wanted = True
+        self._nudge = asyncio.Event()
+        self._news = asyncio.Event()
 
     @property
     def description(self) -> Description | None:
@@ -67,9 +96,17 @@ class Supervisor:
         """The present incarnation."""
         return self._link
 
+    @property
+    def busy(self) -> bool:
+        """True while the worker has work, or callers wait for it."""
+        return bool(self._link and self._link.running) or self.slots.waiting > 0
+
     async def serve(self) -> None:
         """Keep the worker alive until `stop`; returns when its last process has ended."""
         while not self._stopping.is_set():
+            if not self._wanted:
+                await self._sleep_unwanted()
+                continue
             self._move(WorkerState.STARTING)
             try:
                 code = await self._live()
@@ -79,11 +116,87 @@ class Supervisor:
             self.slots.close()
             if self._stopping.is_set():
                 break
-            self._count_end(code)
-            await self._rest()
-        if self.state is not WorkerState.DRAINING:
+            if self._wanted:
+                self._count_end(code)
+                await self._rest()
+        self._move_to_stopped()
+
+    def hold_back(self) -> None:
+        """Do not start the worker before it is asked for; only before `serve`."""
+        self._wanted = False
+
+    async def load(self) -> None:
+        """Start the worker unless it is up; returns once it can serve.
+
+        Raises `ModelLoadFailed`, with the process ended, or `Unavailable` when the pod stops.
+        """
+        ends = self.restarts
+        if self.state is not WorkerState.READY:
+            self._wanted = True
+            self._nudge.set()
+        await self._until(
+            lambda: (
+                self.state is WorkerState.READY or self.restarts > ends or self._stopping.is_set()
+            )
+        )
+        if self._stopping.is_set():
+            raise Unavailable
+        if self.state is not WorkerState.READY:
+            raise ModelLoadFailed
+
+    async def is_up_within(self, seconds: float) -> bool:
+        """Wait until the worker can serve; False when it cannot after `seconds`."""
+        return await self._until(lambda: self.state is WorkerState.READY, seconds)
+
+    async def unload(self, *, force: bool = False, wait_s: float = UNLOAD_WAIT_S) -> None:
+        """End the worker once nothing runs on it; it stays away until `load`.
+
+        With `force` its work is stopped at the next step and goes back to the queue. Raises
+        `Conflict` when work still runs after `wait_s`; the worker then serves on.
+        """
+        self._wanted = False
+        self._nudge.set()
+        if self.state is WorkerState.READY:
             self._move(WorkerState.DRAINING)
-        self._move(WorkerState.STOPPED)
+            self.slots.pause()
+            await self._empty(force=force, wait_s=wait_s)
+        await self._end()
+
+    async def _empty(self, *, force: bool, wait_s: float) -> None:
+        """Wait until nothing runs; on any other way out the worker serves on."""
+        is_empty = False
+        try:
+            if force:
+                await self._cancel_all("draining")
+            is_empty = await self._until(
+                lambda: self._link is None or not self._link.running,
+                STOP_WAIT_S if force else wait_s,
+            )
+            is_empty = is_empty or force
+        finally:
+            if not is_empty and self.state is WorkerState.DRAINING and self._link is not None:
+                self._wanted = True
+                self._move(WorkerState.READY)
+                self.slots.resume()
+        if not is_empty:
+            raise Conflict(IN_USE)
+
+    async def _cancel_all(self, reason: str) -> None:
+        for attempt_id in self._link.running if self._link else ():
+            await self.cancel(attempt_id, reason)
+
+    async def _end(self) -> None:
+        """End the process, by asking and then by force, and wait until it has gone."""
+        link = self._link
+        if link is not None:
+            link.give_up("draining")
+            await link.drain(0.0)
+            if not link.ready.is_set():
+                link.kill()
+        if not await self._until(lambda: self.state is WorkerState.STOPPED, STOP_WAIT_S):
+            self.kill()
+            await self._until(lambda: self.state is WorkerState.STOPPED)
+        log.info("worker released", extra={"action": Action.WORKER_RELEASED, "lane": self.lane})
 
     async def run(self, run: Run, watch: Watch) -> Outcome:
         """Run one attempt on the present worker. Raises `WorkerLost`, `DeadlinePassed`."""
@@ -93,7 +206,16 @@ class Supervisor:
         if link is None or not link.ready.is_set():
             raise WorkerLost
         link.set_deadline(run.attempt_id, run.deadline_s)
-        return await link.run(run, watch)
+        try:
+            outcome = await link.run(run, watch)
+        finally:
+            self.used_at = self._clock.now()
+            self._news.set()
+        if isinstance(outcome, Finished):
+            self.peak_bytes = max(self.peak_bytes, outcome.receipt.peak_bytes)
+        if isinstance(outcome, Failed) and outcome.code == OutOfMemory.code and self.relieve:
+            await self.relieve(self.lane)
+        return outcome
 
     def holds(self, attempt_id: str) -> bool:
         """True while the present worker has that attempt."""
@@ -107,6 +229,7 @@ class Supervisor:
     async def stop(self, grace_s: float) -> None:
         """Let the worker finish for `grace_s`, then end it; `serve` returns afterwards."""
         self._stopping.set()
+        self._news.set()
         if self._link is None:
             return
         self._move(WorkerState.DRAINING)
@@ -126,9 +249,11 @@ class Supervisor:
             "worker started",
             extra={"action": Action.WORKER_STARTED, "lane": self.lane, "pid": link.pid},
         )
-        guard = asyncio.create_task(self._guard(link))
-        opener = asyncio.create_task(self._open_when_ready(link))
         born = self._clock.monotonic()
+        if not self._wanted:
+            link.kill()
+        guard = asyncio.create_task(self._guard(link))
+        opener = asyncio.create_task(self._open_when_ready(link, born))
         try:
             code = await link.listen()
         finally:
@@ -139,16 +264,17 @@ class Supervisor:
             self._ends.clear()
         self.failure = link.load_failure.sentence if link.load_failure else None
         log.log(
-            logging.INFO if self._stopping.is_set() else logging.WARNING,
+            logging.WARNING if self._wanted and not self._stopping.is_set() else logging.INFO,
             "worker ended",
             extra={"action": Action.WORKER_ENDED, "lane": self.lane, "exit_code": code},
         )
         return code
 
-    async def _open_when_ready(self, link: WorkerLink) -> None:
+    async def _open_when_ready(self, link: WorkerLink, born: float) -> None:
         await link.ready.wait()
-        if link.description is None or self._stopping.is_set():
+        if link.description is None or self._stopping.is_set() or not self._wanted:
             return
+        self.load_s = self._clock.monotonic() - born
         self._move(WorkerState.READY)
         self.slots.open(link.description.capacity)
         log.info("worker ready", extra={"action": Action.WORKER_READY, "lane": self.lane})
@@ -183,13 +309,45 @@ class Supervisor:
         else:
             exponent = max(0, len(self._ends) - 1)
             delay = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2**exponent) * (0.75 + self._jitter() / 2)
-        waiters = [
-            asyncio.create_task(self._clock.sleep(delay)),
-            asyncio.create_task(self._stopping.wait()),
-        ]
-        await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-        for waiter in waiters:
-            waiter.cancel()
+        self._nudge.clear()
+        await _first_of(self._clock.sleep(delay), self._stopping.wait(), self._nudge.wait())
+
+    async def _sleep_unwanted(self) -> None:
+        """Have no process until `load` or `stop`."""
+        self._move_to_stopped()
+        self.started.set()
+        self._nudge.clear()
+        await _first_of(self._stopping.wait(), self._nudge.wait())
+
+    async def _until(self, is_true: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Wait until `is_true`, asked again at each move and each end of an attempt.
+
+        False when `timeout_s` passed before.
+        """
+        if timeout_s is not None and timeout_s <= 0:
+            return is_true()
+        over = None if timeout_s is None else asyncio.ensure_future(self._clock.sleep(timeout_s))
+        try:
+            while not is_true():
+                if over is not None and over.done():
+                    return False
+                self._news.clear()
+                waiter = asyncio.ensure_future(self._news.wait())
+                await asyncio.wait(
+                    {waiter, *({over} if over else ())}, return_when=asyncio.FIRST_COMPLETED
+                )
+                waiter.cancel()
+            return True
+        finally:
+            if over is not None:
+                over.cancel()
+
+    def _move_to_stopped(self) -> None:
+        if self.state is WorkerState.STOPPED:
+            return
+        if self.state is not WorkerState.DRAINING:
+            self._move(WorkerState.DRAINING)
+        self._move(WorkerState.STOPPED)
 
     def _move(self, to: WorkerState) -> None:
         if to is self.state:
@@ -199,4 +357,15 @@ class Supervisor:
         self.state = to
         if to is not WorkerState.STARTING:
             self.started.set()
+        self._news.set()
         self._changed()
+
+
+async def _first_of(*works: Coroutine[None, None, object]) -> None:
+    """Wait until one of them has ended; the others are cancelled."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

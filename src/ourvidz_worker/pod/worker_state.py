@@ -7,9 +7,11 @@ class WorkerState(StrEnum):
     """The states of one lane's worker."""
 
     STOPPED = "stopped"
+    """It has no process: not started yet, unloaded on purpose, or the pod ends."""
     STARTING = "starting"
     READY = "ready"
     DRAINING = "draining"
+    """It takes no more work, and ends once what runs has left it."""
     BACKOFF = "backoff"
     FAILED = "failed"
 
@@ -23,5 +25,5 @@ WORKER_MOVES: dict[WorkerState, frozenset[WorkerState]] = {
     WorkerState.READY: frozenset({WorkerState.BACKOFF, WorkerState.FAILED, WorkerState.DRAINING}),
     WorkerState.BACKOFF: frozenset({WorkerState.STARTING, WorkerState.DRAINING}),
     WorkerState.FAILED: frozenset({WorkerState.STARTING, WorkerState.DRAINING}),
-    WorkerState.DRAINING: frozenset({WorkerState.STOPPED}),
+    WorkerState.DRAINING: frozenset({WorkerState.READY, WorkerState.STOPPED}),
 }

@@ -75,3 +75,16 @@ async def test_a_worker_that_cannot_be_had_refuses_those_who_wait_and_those_who_
         await slots.take(PriorityClass.NORMAL)
     slots.open(1)
     assert await slots.take(PriorityClass.NORMAL)
+
+
+async def test_a_pause_gives_out_none_and_leaves_what_was_given() -> None:
+    slots = Slots()
+    slots.open(2)
+    first = await slots.take(PriorityClass.NORMAL)
+    slots.pause()
+    waiting = await asked(slots, PriorityClass.INTERACTIVE)
+    first.release()
+    await checkpoint()
+    assert not waiting.done()
+    slots.resume()
+    assert await waiting

@@ -6,13 +6,34 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.unit.pod.fake_workers import FakeWorker
 
-from ourvidz_worker.domain.errors import DeadlinePassed, ModelLoadFailed, WorkerLost
+from ourvidz_worker.domain.errors import (
+    Conflict,
+    DeadlinePassed,
+    ModelLoadFailed,
+    Unavailable,
+    WorkerLost,
+)
 from ourvidz_worker.domain.lane import Lane, PriorityClass
-from ourvidz_worker.domain.messages import Beat, Drain, Finished, Run
+from ourvidz_worker.domain.messages import (
+    Beat,
+    Cancel,
+    Drain,
+    Failed,
+    Finished,
+    LoadFailed,
+    Run,
+    Stopped,
+)
 from ourvidz_worker.domain.receipt import Receipt
 from ourvidz_worker.domain.request import ChatRequest, Sampling
 from ourvidz_worker.pod.link import DEADLINE_GRACE_S, WorkerLink
-from ourvidz_worker.pod.supervisor import FAILED_RETRY_S, SILENT_AFTER_S, Supervisor
+from ourvidz_worker.pod.supervisor import (
+    FAILED_RETRY_S,
+    SILENT_AFTER_S,
+    STOP_WAIT_S,
+    UNLOAD_WAIT_S,
+    Supervisor,
+)
 from ourvidz_worker.pod.worker_state import WORKER_MOVES, WorkerState
 from ourvidz_worker.testing.clock import FakeClock
 
@@ -153,3 +174,177 @@ async def test_stopping_drains_and_starts_nothing_more(scene: Scene) -> None:
 def test_every_state_leads_somewhere_and_none_to_itself(state: WorkerState) -> None:
     assert WORKER_MOVES[state]
     assert state not in WORKER_MOVES[state]
+
+
+async def test_an_unload_ends_the_process_and_a_load_starts_one_new_one(scene: Scene) -> None:
+    """M-4, O-4: away means no process; never two live ones."""
+    first = await scene.ready()
+    unloading = asyncio.create_task(scene.supervisor.unload())
+    await scene.clock.advance(0)
+    assert first.pipe.sent == [Drain(grace_s=0.0)]
+    assert scene.supervisor.state is WorkerState.DRAINING
+    first.process.kill()
+    await unloading
+    await scene.clock.advance(FAILED_RETRY_S)
+    assert (scene.supervisor.state, len(scene.workers)) == (WorkerState.STOPPED, 1)
+    assert scene.supervisor.restarts == 0
+    loading = asyncio.create_task(scene.supervisor.load())
+    await scene.ready()
+    await loading
+    assert (scene.supervisor.state, len(scene.workers)) == (WorkerState.READY, 2)
+    await scene.supervisor.load()
+    assert len(scene.workers) == 2
+
+
+async def test_an_unload_waits_for_running_work_and_takes_no_more(scene: Scene) -> None:
+    """M-4: waits for running users."""
+    worker = await scene.ready()
+    running = asyncio.create_task(scene.supervisor.run(run_of(), lambda report: None))
+    await scene.clock.advance(0)
+    unloading = asyncio.create_task(scene.supervisor.unload())
+    waiting = asyncio.create_task(scene.supervisor.slots.take(PriorityClass.NORMAL))
+    await scene.clock.advance(UNLOAD_WAIT_S - 1)
+    assert not waiting.done()
+    assert not unloading.done()
+    worker.pipe.reports.put_nowait(Finished(attempt_id="a", artifacts=(), receipt=Receipt()))
+    await scene.clock.advance(0)
+    assert (await running).attempt_id == "a"
+    worker.process.kill()
+    await unloading
+    assert scene.supervisor.state is WorkerState.STOPPED
+    waiting.cancel()
+
+
+async def test_an_unload_of_what_stays_in_use_is_a_conflict_and_changes_nothing(
+    scene: Scene,
+) -> None:
+    """2.4: in use waits at most 60 s, then 409; the worker serves on."""
+    worker = await scene.ready()
+    running = asyncio.create_task(scene.supervisor.run(run_of(), lambda report: None))
+    await scene.clock.advance(0)
+    unloading = asyncio.create_task(scene.supervisor.unload())
+    await scene.clock.advance(0)
+    worker.pipe.reports.put_nowait(Beat(steps=1, rss_bytes=1))
+    await scene.clock.advance(UNLOAD_WAIT_S)
+    with pytest.raises(Conflict):
+        await unloading
+    assert scene.supervisor.state is WorkerState.READY
+    assert await scene.supervisor.slots.take(PriorityClass.NORMAL)
+    with pytest.raises(Conflict):
+        await scene.supervisor.unload(wait_s=0.0)
+    assert worker.pipe.sent[1:] == []
+    running.cancel()
+
+
+async def test_a_forced_unload_stops_the_work_which_goes_back_unburnt(scene: Scene) -> None:
+    """2.4: `force` cancels users; whoever does not stop in time counts as stopped, not lost."""
+    worker = await scene.ready()
+    running = asyncio.create_task(scene.supervisor.run(run_of(), lambda report: None))
+    await scene.clock.advance(0)
+    unloading = asyncio.create_task(scene.supervisor.unload(force=True))
+    await scene.clock.advance(0)
+    assert worker.pipe.sent[-1] == Cancel(attempt_id="a", reason="draining")
+    await scene.clock.advance(STOP_WAIT_S)
+    assert await running == Stopped(attempt_id="a", reason="draining")
+    await scene.clock.advance(STOP_WAIT_S)
+    assert worker.process.ended.done()
+    await unloading
+    assert scene.supervisor.state is WorkerState.STOPPED
+
+
+async def test_a_worker_that_dies_while_it_is_unloaded_is_not_started_again(scene: Scene) -> None:
+    worker = await scene.ready()
+    running = asyncio.create_task(scene.supervisor.run(run_of(), lambda report: None))
+    await scene.clock.advance(0)
+    unloading = asyncio.create_task(scene.supervisor.unload())
+    await scene.clock.advance(0)
+    worker.process.kill()
+    await scene.clock.advance(0)
+    await unloading
+    with pytest.raises(WorkerLost):
+        await running
+    await scene.clock.advance(FAILED_RETRY_S)
+    assert len(scene.workers) == 1
+
+
+async def test_a_worker_that_loads_is_unloaded_at_once(scene: Scene) -> None:
+    await scene.clock.advance(0)
+    assert scene.supervisor.state is WorkerState.STARTING
+    await asyncio.create_task(scene.supervisor.unload())
+    assert scene.supervisor.state is WorkerState.STOPPED
+    assert scene.workers[0].process.ended.done()
+
+
+async def test_a_load_that_fails_says_so_with_its_process_ended(scene: Scene) -> None:
+    """M-4: loads are transactional: a failure frees everything."""
+    await scene.clock.advance(0)
+    await asyncio.create_task(scene.supervisor.unload())
+    loading = asyncio.create_task(scene.supervisor.load())
+    await scene.clock.advance(0)
+    worker = scene.workers[-1]
+    worker.pipe.reports.put_nowait(LoadFailed(code="MODEL_LOAD_ERROR", sentence="no"))
+    await scene.clock.advance(0)
+    worker.process.kill()
+    with pytest.raises(ModelLoadFailed):
+        await loading
+    assert scene.supervisor.state is WorkerState.BACKOFF
+    again = asyncio.create_task(scene.supervisor.load())
+    await scene.ready()
+    await again
+    assert len(scene.workers) == 3
+
+
+async def test_a_worker_held_back_has_no_process_until_it_is_loaded() -> None:
+    clock = FakeClock()
+    started: list[FakeWorker] = []
+
+    async def start(lane: Lane) -> WorkerLink:
+        started.append(FakeWorker(clock))
+        return started[-1].link
+
+    supervisor = Supervisor(Lane.VIDEO, start, clock, jitter=lambda: 0, changed=lambda: None)
+    supervisor.hold_back()
+    serving = asyncio.create_task(supervisor.serve())
+    await clock.advance(100)
+    assert (started, supervisor.started.is_set()) == ([], True)
+    loading = asyncio.create_task(supervisor.load())
+    await clock.advance(0)
+    await supervisor.stop(1.0)
+    with pytest.raises(Unavailable):
+        await loading
+    started[0].process.kill()
+    await serving
+    assert supervisor.state is WorkerState.STOPPED
+
+
+async def test_what_an_attempt_used_and_how_long_a_load_took_are_measured(scene: Scene) -> None:
+    """M-2: measured peaks come from the workers' own receipts."""
+    await scene.clock.advance(7.0)
+    worker = await scene.ready()
+    assert scene.supervisor.load_s == 7.0
+    running = asyncio.create_task(scene.supervisor.run(run_of(), lambda report: None))
+    await scene.clock.advance(3.0)
+    end = Finished(attempt_id="a", artifacts=(), receipt=Receipt(peak_bytes=5))
+    worker.pipe.reports.put_nowait(end)
+    await running
+    assert scene.supervisor.peak_bytes == 5
+    assert scene.supervisor.used_at == scene.clock.now()
+
+
+async def test_memory_is_asked_for_before_an_attempt_that_ran_out_of_it_ends(
+    scene: Scene,
+) -> None:
+    """M-5: idle models are evicted before the one retry."""
+    asked: list[Lane] = []
+
+    async def relieve(lane: Lane) -> None:
+        asked.append(lane)
+
+    scene.supervisor.relieve = relieve
+    worker = await scene.ready()
+    running = asyncio.create_task(scene.supervisor.run(run_of(), lambda report: None))
+    await scene.clock.advance(0)
+    failed = Failed(attempt_id="a", code="OOM_ERROR", sentence="no", retryable=True)
+    worker.pipe.reports.put_nowait(failed)
+    assert await running == failed
+    assert asked == [Lane.CHAT]
