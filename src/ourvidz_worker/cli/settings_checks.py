@@ -70,7 +70,7 @@ def check_values(config: Config) -> list[Finding]:
 
 
 def _of_fault(told: str) -> Finding:
-    name = re.match(r"[A-Z][A-Z_0-9{}]*(, or [A-Z_]+)?", told)
+    name = re.match(r"[A-Z][A-Z_0-9{}]*(, or [A-Z_]+)?(?=:| is| must)", told)
     what = name.group() if name else "settings"
     said = told.removeprefix(what).lstrip(": ") or told
     return fault(what, said, _cure(told) or _spelling(what, said))
