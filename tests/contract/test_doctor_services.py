@@ -152,7 +152,7 @@ def test_a_redis_that_cannot_be_reached_is_a_warning() -> None:
         ({"redis_version": "6.0.16"}, "fail", "older than 6.2"),
         ({"redis_version": "?"}, "fail", "older than 6.2"),
         ({"role": "slave"}, "fail", "is a slave"),
-        ({"cluster_enabled": 1}, "warn", "as a cluster"),
+        ({"cluster_enabled": 1}, "fail", "is a cluster"),
     ],
 )
 def test_what_a_server_says_of_itself_is_judged(

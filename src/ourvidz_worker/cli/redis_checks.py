@@ -87,7 +87,7 @@ def _eviction(info: Info) -> Finding | None:
 def _cluster(info: Info) -> Finding | None:
     if not info.get("cluster_enabled"):
         return None
-    return warning("redis", "runs as a cluster, which is not promised to work", "use a single one")
+    return fault("redis", "is a cluster: a pod refuses it", "use a server that is none")
 
 
 JUDGES: tuple[Callable[[Info], Finding | None], ...] = (
