@@ -23,6 +23,7 @@
     ├── Unavailable WORKER_UNAVAILABLE*      not now
     │   ├── QueueUnavailable WORKER_UNAVAILABLE*
     │   └── UploadFailed UPLOAD_ERROR*
+    │       └── UploadRefused UPLOAD_ERROR*  another upload would end no better
     └── ConfigError CONFIG_ERROR             the operator's fault; the process refuses to start
     StopRequested (BaseException)            cancel or drain, on its way out of an engine
 
@@ -198,6 +199,10 @@ class UploadFailed(Unavailable):
     """The result could not be stored; try again."""
 
     code = "UPLOAD_ERROR"
+
+
+class UploadRefused(UploadFailed):
+    """The storage does not take the result; the operator must check its bucket and key."""
 
 
 class ConfigError(OurvidzError):

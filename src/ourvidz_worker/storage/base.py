@@ -8,15 +8,16 @@ from typing import Protocol
 class Storage(Protocol):
     """The port every store of files implements; its contract suite is `testing.check_storage`.
 
-    A key is `bucket/path/of/file`. Errors are `UploadFailed` and `NotFound`.
+    A key is `bucket/path/of/file`. Errors are `UploadFailed`, `NotFound` and `PayloadTooLarge`;
+    `UploadRefused`, a kind of `UploadFailed`, means that another try would end no better.
     """
 
     async def put(self, key: str, file: Path, media_type: str) -> None:
         """Store the file's bytes under `key`, replacing what is there; all or nothing."""
         ...
 
-    async def get(self, key: str) -> bytes:
-        """The bytes under `key`. Raises `NotFound`."""
+    async def get(self, key: str, *, max_bytes: int | None = None) -> bytes:
+        """The bytes under `key`. Raises `NotFound`, and `PayloadTooLarge` above `max_bytes`."""
         ...
 
     async def delete(self, keys: Sequence[str]) -> None:
@@ -24,5 +25,9 @@ class Storage(Protocol):
         ...
 
     async def check(self) -> None:
-        """Raise `UploadFailed` when a result could not be stored now."""
+        """Raise `UploadFailed` when nothing could be stored now; cheap: asked each second."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
         ...

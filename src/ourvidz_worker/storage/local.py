@@ -11,21 +11,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 
-from ourvidz_worker.domain.errors import NotFound, UploadFailed
+from ourvidz_worker.clock import Clock
+from ourvidz_worker.domain.errors import NotFound, PayloadTooLarge, UploadFailed
+from ourvidz_worker.storage import StorageSettings
+from ourvidz_worker.storage.names import parts_of
 
 MIN_FREE_BYTES = 64 * 1024 * 1024
 """Below this nothing new is promised: room for a batch of six pictures or a long clip."""
 
-MAX_NAME_BYTES = 240
-"""The longest part of a key: file systems end at 255, and the unfinished file's name is longer."""
-
 
 class LocalStorage:
-    """Files below `root`, which is made when it is first needed."""
+    """Files below the settings' `root`, which is made when it is first needed."""
 
-    def __init__(self, root: Path, *, min_free_bytes: int = MIN_FREE_BYTES) -> None:
-        """Remember the folder; nothing is touched yet."""
-        self._root = root
+    def __init__(
+        self, settings: StorageSettings, clock: Clock, *, min_free_bytes: int = MIN_FREE_BYTES
+    ) -> None:
+        """Remember the folder; nothing is touched yet, and no time is needed."""
+        self._root = settings.root
         self._min_free_bytes = min_free_bytes
         self._writing = Lock()
 
@@ -33,9 +35,9 @@ class LocalStorage:
         """Store a copy of `file`; the media type follows from the key's extension here."""
         await asyncio.to_thread(self._put, key, file)
 
-    async def get(self, key: str) -> bytes:
-        """The bytes under `key`. Raises `NotFound`."""
-        return await asyncio.to_thread(self._get, key)
+    async def get(self, key: str, *, max_bytes: int | None = None) -> bytes:
+        """The bytes under `key`. Raises `NotFound`, and `PayloadTooLarge` above `max_bytes`."""
+        return await asyncio.to_thread(self._get, key, max_bytes)
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove the keys, and the folders that this empties."""
@@ -44,6 +46,9 @@ class LocalStorage:
     async def check(self) -> None:
         """Raise `UploadFailed` when the disk is nearly full or the folder cannot be written."""
         await asyncio.to_thread(self._check)
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
     def _put(self, key: str, file: Path) -> None:
         path = self._path(key)
@@ -56,11 +61,13 @@ class LocalStorage:
         except OSError as error:
             raise UploadFailed(key=key, cause=repr(error)) from error
 
-    def _get(self, key: str) -> bytes:
+    def _get(self, key: str, max_bytes: int | None) -> bytes:
         path = self._path(key)
         if path is None:
             raise NotFound
         try:
+            if max_bytes is not None and path.stat().st_size > max_bytes:
+                raise PayloadTooLarge("The stored file is larger than was asked for.")
             return path.read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise NotFound from error
@@ -95,8 +102,8 @@ class LocalStorage:
 
     def _path(self, key: str) -> Path | None:
         """Where `key` lies, or None when it would leave the folder or pass a link."""
-        parts = key.split("/")
-        if not all(map(_is_name, parts)):
+        parts = parts_of(key)
+        if not parts:
             return None
         root = self._root.resolve()
         path = root.joinpath(*parts)
@@ -111,16 +118,6 @@ class LocalStorage:
             if folder == root or not folder.is_dir() or any(folder.iterdir()):
                 return
             folder.rmdir()
-
-
-def _is_name(part: str) -> bool:
-    """True for one step of a path that stays in its folder; a leading dot is ours."""
-    return (
-        part.isprintable()
-        and not part.startswith((".", " "))
-        and "\\" not in part
-        and 0 < len(part.encode(errors="replace")) <= MAX_NAME_BYTES
-    )
 
 
 def _unfinished(path: Path) -> Path:

@@ -5,11 +5,18 @@ from pathlib import Path
 import pytest
 
 from ourvidz_worker.domain.errors import NotFound, UploadFailed
+from ourvidz_worker.storage import StorageSettings
 from ourvidz_worker.storage.local import LocalStorage
+from ourvidz_worker.testing.clock import FakeClock
 
 pytestmark = pytest.mark.anyio
 
 KEY = "workspace-temp/user-1/job-1/0.png"
+
+
+def local(root: Path, *, min_free_bytes: int = 0) -> LocalStorage:
+    settings = StorageSettings(root=root)
+    return LocalStorage(settings, FakeClock(), min_free_bytes=min_free_bytes)
 
 
 def _file(path: Path, content: bytes) -> Path:
@@ -23,13 +30,13 @@ def file(tmp_path: Path) -> Path:
 
 
 async def test_keys_are_paths_below_the_folder(tmp_path: Path, file: Path) -> None:
-    await LocalStorage(tmp_path / "storage").put(KEY, file, "image/png")
+    await local(tmp_path / "storage").put(KEY, file, "image/png")
     assert (tmp_path / "storage" / KEY).read_bytes() == b"picture"
     assert len(list((tmp_path / "storage" / KEY).parent.iterdir())) == 1
 
 
 async def test_deleting_takes_the_emptied_folders_along(tmp_path: Path, file: Path) -> None:
-    storage = LocalStorage(tmp_path / "storage")
+    storage = local(tmp_path / "storage")
     await storage.put(KEY, file, "image/png")
     await storage.put("workspace-temp/user-1/job-2/0.png", file, "image/png")
     await storage.delete([KEY])
@@ -48,7 +55,7 @@ async def test_links_are_not_followed(tmp_path: Path, file: Path, link: str) -> 
     planted = tmp_path / "storage" / link
     planted.parent.mkdir(parents=True)
     planted.symlink_to(theirs if link == KEY else outside)
-    storage = LocalStorage(tmp_path / "storage")
+    storage = local(tmp_path / "storage")
     with pytest.raises(UploadFailed):
         await storage.put(KEY, file, "image/png")
     with pytest.raises(NotFound):
@@ -66,7 +73,7 @@ async def test_a_link_in_place_of_the_unfinished_file_is_not_followed(
     folder = (tmp_path / "storage" / KEY).parent
     folder.mkdir(parents=True)
     (folder / ".0.png.part").symlink_to(victim)
-    storage = LocalStorage(tmp_path / "storage")
+    storage = local(tmp_path / "storage")
     await storage.put(KEY, file, "image/png")
     assert victim.read_bytes() == b"not ours"
     assert await storage.get(KEY) == b"picture"
@@ -75,14 +82,14 @@ async def test_a_link_in_place_of_the_unfinished_file_is_not_followed(
 async def test_the_folder_itself_may_be_a_link(tmp_path: Path, file: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "storage").symlink_to(tmp_path / "disk")
-    await LocalStorage(tmp_path / "storage").put(KEY, file, "image/png")
+    await local(tmp_path / "storage").put(KEY, file, "image/png")
     assert (tmp_path / "disk" / KEY).read_bytes() == b"picture"
 
 
 async def test_a_full_disk_leaves_the_old_file(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage = LocalStorage(tmp_path / "storage")
+    storage = local(tmp_path / "storage")
     await storage.put(KEY, file, "image/png")
     newer = _file(tmp_path / "newer.png", b"a newer picture")
 
@@ -100,7 +107,7 @@ async def test_a_full_disk_leaves_the_old_file(
 
 
 async def test_what_a_crash_left_unfinished_goes_with_its_key(tmp_path: Path, file: Path) -> None:
-    storage = LocalStorage(tmp_path / "storage")
+    storage = local(tmp_path / "storage")
     await storage.put(KEY, file, "image/png")
     unfinished = (tmp_path / "storage" / KEY).with_name(".0.png.part")
     unfinished.write_bytes(b"pict")
@@ -109,13 +116,13 @@ async def test_what_a_crash_left_unfinished_goes_with_its_key(tmp_path: Path, fi
 
 
 async def test_a_nearly_full_disk_is_told_in_advance(tmp_path: Path) -> None:
-    await LocalStorage(tmp_path / "storage", min_free_bytes=0).check()
+    await local(tmp_path / "storage", min_free_bytes=0).check()
     with pytest.raises(UploadFailed, match="nearly full"):
-        await LocalStorage(tmp_path / "storage", min_free_bytes=1 << 62).check()
+        await local(tmp_path / "storage", min_free_bytes=1 << 62).check()
 
 
 async def test_a_folder_that_cannot_be_is_told_in_advance(tmp_path: Path, file: Path) -> None:
-    storage = LocalStorage(file / "storage")
+    storage = local(file / "storage")
     with pytest.raises(UploadFailed):
         await storage.check()
     with pytest.raises(UploadFailed):
