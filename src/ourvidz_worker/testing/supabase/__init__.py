@@ -1,0 +1,22 @@
+"""An emulator of the application's Supabase: what the contract touches, and every fault of it.
+
+It is real HTTP over a real PostgreSQL, with the constraints that the contract implies; only what
+lies behind it is missing. `python -m ourvidz_worker.testing.supabase` runs it by itself.
+"""
+
+from ourvidz_worker.testing.supabase.faults import Call, Fault, Faults, digest
+from ourvidz_worker.testing.supabase.serving import SupabaseEmulator, served
+from ourvidz_worker.testing.supabase.state import BUCKETS, Keys, State, StoredObject
+
+__all__ = [
+    "BUCKETS",
+    "Call",
+    "Fault",
+    "Faults",
+    "Keys",
+    "State",
+    "StoredObject",
+    "SupabaseEmulator",
+    "digest",
+    "served",
+]
