@@ -12,13 +12,15 @@ import psutil
 from ourvidz_worker.cli.finding import Finding, fault, warning, well
 from ourvidz_worker.cli.model_sizes import Weights, weights_of
 from ourvidz_worker.config import Config, is_deployed
+from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.residency.budgets import budget_of
+from ourvidz_worker.residency.policy import available_of
 
 PROBE_S = 120
 """torch takes up to a minute to import on a busy machine with a cold disk."""
 
 GIBIBYTE = 2**30
 SMALL_CARD_GIB = 40.0
-SAFETY_GIB = 2.0
 FOREIGN_GIB = 1.0
 """A bare context and the driver take less than this; more is somebody else's work."""
 
@@ -118,24 +120,27 @@ def _card_memory(card: Card) -> list[Finding]:
 
 def _caps(card: Card, weights: Weights, config: Config) -> list[Finding]:
     shares = {
-        "SDXL_MEMORY_FRACTION": ("image", config.sdxl_memory_fraction),
-        "CHAT_MEMORY_FRACTION": ("chat", config.chat_memory_fraction),
-        "WAN_MEMORY_FRACTION": ("video", config.wan_memory_fraction),
+        "SDXL_MEMORY_FRACTION": (Lane.IMAGE, config.sdxl_memory_fraction),
+        "CHAT_MEMORY_FRACTION": (Lane.CHAT, config.chat_memory_fraction),
+        "WAN_MEMORY_FRACTION": (Lane.VIDEO, config.wan_memory_fraction),
+    }
+    caps = {
+        variable: (lane, budget_of(lane, share, card.total))
+        for variable, (lane, share) in shares.items()
     }
     return [
         warning(
             variable,
-            f"the {lane} lane's weights of {_gib(weights[lane])} fill its cap of "
-            f"{_gib(share * card.total)}",
+            f"the {lane} lane's weights of {_gib(weights[lane])} fill its cap of {_gib(cap)}",
             "raise it, or take smaller or quantised weights",
         )
-        for variable, (lane, share) in shares.items()
-        if weights.get(lane, 0) >= share * card.total
+        for variable, (lane, cap) in caps.items()
+        if weights.get(lane, 0) >= cap
     ]
 
 
 def _together(card: Card, weights: Weights) -> list[Finding]:
-    room = card.free - SAFETY_GIB * GIBIBYTE
+    room = available_of(card.free)
     total = sum(weights.values())
     if not total:
         return []

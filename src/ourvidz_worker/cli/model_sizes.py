@@ -4,17 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ourvidz_worker.config import Config
+from ourvidz_worker.domain.lane import Lane
 
-Weights = Mapping[str, int]
+Weights = Mapping[Lane, int]
 """Lane to bytes; a lane whose models are not named is absent."""
 
 
 def weights_of(config: Config) -> Weights:
     """The bytes of safetensors of each lane's models; what cannot be read weighs nothing."""
     paths = {
-        "image": [config.sdxl_model_path],
-        "chat": [config.qwen_instruct_path, config.qwen_base_path],
-        "video": [config.wan_model_path, config.wan_vace_model_path],
+        Lane.IMAGE: [config.sdxl_model_path],
+        Lane.CHAT: [config.qwen_instruct_path, config.qwen_base_path],
+        Lane.VIDEO: [config.wan_model_path, config.wan_vace_model_path],
     }
     sizes = {
         lane: sum(_size(Path(text).expanduser()) for text in dict.fromkeys(texts) if text)

@@ -92,7 +92,7 @@ def test_models_are_held_against_the_card(tmp_path: Path) -> None:
     )
     found = check_memory(on(BIG), config)
     assert [finding.what for finding in found] == ["memory", "CHAT_MEMORY_FRACTION", "models"]
-    assert "weights of 30.0 GiB fill its cap of 14.9 GiB" in found[1].told
+    assert "weights of 30.0 GiB fill its cap of 15.0 GiB" in found[1].told
     assert "models of 50.5 GiB, room for 45.0 GiB: not all are loaded at once" in found[2].told
     lighter = msgspec.structs.replace(config, qwen_base_path="", chat_memory_fraction=0.4)
     assert told(check_memory(on(BIG), lighter), "warn") == ""
