@@ -9,11 +9,13 @@ from ourvidz_worker.api.auth import Access, Keys
 from ourvidz_worker.api.bodies import PICTURE_TYPES
 from ourvidz_worker.api.border import Border
 from ourvidz_worker.api.call import ApiSettings, Side, Site
+from ourvidz_worker.api.completions import Completion, CompletionBody
 from ourvidz_worker.api.limits import RateLimit
 from ourvidz_worker.api.openapi import Json, build_document
-from ourvidz_worker.api.ports import JobDesk, PodView, TextDesk
-from ourvidz_worker.api.routes import assets, legacy, ops
+from ourvidz_worker.api.ports import Desks
+from ourvidz_worker.api.routes import assets, completions, legacy, ops
 from ourvidz_worker.api.routes import jobs as job_routes
+from ourvidz_worker.api.routes import memory as memory_routes
 from ourvidz_worker.api.routes import texts as text_routes
 from ourvidz_worker.api.row import Row
 from ourvidz_worker.api.text_bodies import InputsBody, MessagesBody, PromptBody
@@ -26,6 +28,7 @@ from ourvidz_worker.domain.errors import (
     Conflict,
     DeadlinePassed,
     InvalidPrompt,
+    ModelLoadFailed,
     NotFound,
     OutOfMemory,
     QueueUnavailable,
@@ -33,6 +36,7 @@ from ourvidz_worker.domain.errors import (
     Unavailable,
     UploadFailed,
 )
+from ourvidz_worker.domain.memory import MemoryReport, MemoryStatus, OperationReply
 from ourvidz_worker.domain.receipt import Receipt
 
 MAIN_TYPES = ("image/png", "video/mp4")
@@ -43,6 +47,7 @@ ASSET = f"{JOB}/assets/{{index}}"
 TEXT_PROBLEMS = (InvalidPrompt, Unavailable, OutOfMemory, DeadlinePassed, AttemptError)
 JOB_PROBLEMS = (Conflict, InvalidPrompt, QueueUnavailable)
 FILE_PROBLEMS = (NotFound, QueueUnavailable)
+MOVE_PROBLEMS = (Conflict, OutOfMemory, ModelLoadFailed)
 
 
 INFO = {200: (legacy.WorkerInfo,)}
@@ -86,6 +91,15 @@ ROWS: tuple[Row, ...] = (
         Access.INFERENCE,
         bodies=(MessagesBody, InputsBody),
         replies={200: (ChatReply, EVENTS)},
+        problems=TEXT_PROBLEMS,
+    ),
+    Row(
+        "POST",
+        "/v1/chat/completions",
+        completions.complete,
+        Access.INFERENCE,
+        bodies=(CompletionBody,),
+        replies={200: (Completion, EVENTS)},
         problems=TEXT_PROBLEMS,
     ),
     Row(
@@ -175,6 +189,53 @@ ROWS: tuple[Row, ...] = (
         replies={201: (Reference,)},
         problems=(BadReference, UploadFailed),
     ),
+    Row(
+        "POST",
+        "/memory/load",
+        memory_routes.load,
+        Access.KEY,
+        bodies=(memory_routes.MoveBody,),
+        query=memory_routes.MoveBody,
+        body_optional=True,
+        replies={200: (memory_routes.Moved,)},
+        problems=MOVE_PROBLEMS,
+    ),
+    Row(
+        "POST",
+        "/memory/unload",
+        memory_routes.unload,
+        Access.KEY,
+        bodies=(memory_routes.MoveBody,),
+        query=memory_routes.MoveBody,
+        body_optional=True,
+        replies={200: (memory_routes.Moved,)},
+        problems=MOVE_PROBLEMS,
+    ),
+    Row(
+        "GET",
+        "/memory/status",
+        memory_routes.status,
+        Access.PUBLIC,
+        replies={200: (MemoryStatus,)},
+        problems=(Unavailable,),
+    ),
+    Row("GET", "/memory/report", memory_routes.report, Access.KEY, replies={200: (MemoryReport,)}),
+    Row(
+        "POST",
+        "/emergency/operation",
+        memory_routes.operate,
+        Access.KEY,
+        bodies=(memory_routes.OperationBody,),
+        replies={200: (OperationReply,)},
+        problems=(*MOVE_PROBLEMS, Unavailable),
+    ),
+    Row(
+        "GET",
+        "/debug/model",
+        memory_routes.debug_model,
+        Access.KEY,
+        replies={200: (memory_routes.DebugModel,)},
+    ),
     Row("GET", "/openapi.json", ops.openapi, Access.KEY, replies={200: ("application/json",)}),
     Row("GET", "/metrics", ops.metrics, Access.KEY, replies={200: ("text/plain",)}),
 )
@@ -183,9 +244,7 @@ ROWS: tuple[Row, ...] = (
 def make_app(
     *,
     side: Side,
-    jobs: JobDesk,
-    texts: TextDesk,
-    pod: PodView,
+    desks: Desks,
     keys: Keys,
     clock: Clock,
     settings: ApiSettings,
@@ -193,9 +252,10 @@ def make_app(
     """The ASGI application of one port; both ports serve every route (H-2)."""
     site = Site(
         side=side,
-        jobs=jobs,
-        texts=texts,
-        pod=pod,
+        jobs=desks.jobs,
+        texts=desks.texts,
+        memory=desks.memory,
+        pod=desks.pod,
         keys=keys,
         limit=RateLimit(
             clock,

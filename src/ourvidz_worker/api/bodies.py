@@ -68,6 +68,17 @@ async def read_object(request: Request, clock: Clock) -> JsonObject:
     return await asyncio.to_thread(parse_object, raw)
 
 
+async def read_optional_object(request: Request, clock: Clock) -> JsonObject:
+    """As `read_object`; no body at all is an empty object, whatever type it claims."""
+    raw = await read_bytes(request, JSON_LIMIT_BYTES, clock)
+    if not raw.strip():
+        return JsonObject(raw=b"{}", fields={})
+    media_type = _media_type(request)
+    if media_type is None or not _is_json(media_type):
+        raise UnsupportedMediaType
+    return await asyncio.to_thread(parse_object, raw)
+
+
 async def read_picture(request: Request, limit: int, clock: Clock) -> bytes:
     """The picture in the body, unchecked. Raises as `read_object` does."""
     if _media_type(request) not in PICTURE_TYPES:

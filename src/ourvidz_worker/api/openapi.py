@@ -71,7 +71,8 @@ def _operation(row: Row) -> Json:
     if parameters := _parameters(row):
         operation["parameters"] = parameters
     if row.bodies:
-        operation["requestBody"] = {"required": True, "content": _content(row.bodies, traced=False)}
+        content = _content(row.bodies, traced=False)
+        operation["requestBody"] = {"required": not row.body_optional, "content": content}
     return operation
 
 

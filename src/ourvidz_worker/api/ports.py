@@ -1,16 +1,28 @@
 """What the HTTP interface needs of the pod; wiring passes in objects that have it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ourvidz_worker.domain.event import JobEvent
 from ourvidz_worker.domain.health import HealthStatus, HealthView
 from ourvidz_worker.domain.job import Status
+from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.domain.memory import MemoryReport, MemoryStatus, OperationReply, Order
 from ourvidz_worker.domain.request import ChatRequest
 from ourvidz_worker.domain.text_reply import TextReply
 from ourvidz_worker.queue import CancelOutcome, JobRecord
 
-__all__ = ["HealthStatus", "HealthView", "JobDesk", "PodView", "TextDesk", "TextReply"]
+__all__ = [
+    "Desks",
+    "HealthStatus",
+    "HealthView",
+    "JobDesk",
+    "MemoryDesk",
+    "PodView",
+    "TextDesk",
+    "TextReply",
+]
 
 
 class JobDesk(Protocol):
@@ -67,6 +79,33 @@ class TextDesk(Protocol):
         ...
 
 
+class MemoryDesk(Protocol):
+    """Tells of the device's memory, and moves what is in it."""
+
+    def memory_status(self, side: Literal["wan", "chat"]) -> MemoryStatus:
+        """How the memory is used, as that port shows it. Raises `Unavailable` without a device."""
+        ...
+
+    def memory_report(self) -> MemoryReport:
+        """Every worker's memory, recommendations, predictions and the last moves."""
+        ...
+
+    async def load(self, lanes: Sequence[Lane], *, force: bool = False) -> tuple[Lane, ...]:
+        """Load these workers, of several as many as fit; those that are up in the end.
+
+        Raises `OutOfMemory`, `ModelLoadFailed`.
+        """
+        ...
+
+    async def unload(self, lanes: Sequence[Lane], *, force: bool = False) -> None:
+        """Send these workers away. Raises `Conflict` while one is in use."""
+        ...
+
+    async def operate(self, order: Order) -> OperationReply:
+        """Carry out one operation. Raises `OutOfMemory` when its aim is not reached."""
+        ...
+
+
 class PodView(Protocol):
     """What the pod says of itself."""
 
@@ -77,3 +116,13 @@ class PodView(Protocol):
     def limits(self) -> dict[str, int | float]:
         """The limits a caller may run into, for `/worker/info`."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desks:
+    """Everything of the pod that the interface asks."""
+
+    jobs: JobDesk
+    texts: TextDesk
+    memory: MemoryDesk
+    pod: PodView

@@ -31,6 +31,7 @@ from ourvidz_worker.domain.errors import (
     Unavailable,
     UnsupportedMediaType,
     UploadFailed,
+    UploadRefused,
     WorkerLost,
 )
 
@@ -79,6 +80,7 @@ KINDS: Mapping[type[OurvidzError], Kind] = MappingProxyType(
         Unavailable: Kind(status=503, title="Unavailable"),
         QueueUnavailable: Kind(status=503, title="Unavailable"),
         UploadFailed: Kind(status=502, title="Result not stored"),
+        UploadRefused: Kind(status=502, title="Result not stored"),
         ConfigError: Kind(status=500, title="Configuration"),
     }
 )

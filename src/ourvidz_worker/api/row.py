@@ -29,5 +29,6 @@ class Row:
     bodies: tuple[Content, ...] = field(default=(), kw_only=True)
     query: Any = field(default=None, kw_only=True)
     problems: tuple[type[OurvidzError], ...] = field(default=(), kw_only=True)
+    body_optional: bool = field(default=False, kw_only=True)
     streams: bool = field(default=False, kw_only=True)
     """True when the reply may go on for ever; there is no HEAD of such a reply."""

@@ -33,6 +33,11 @@ def frame(event: str, data: bytes, *, number: int | None = None) -> bytes:
     return b"%sevent: %s\ndata: %s\n\n" % (name, event.encode(), data)
 
 
+def data_frame(data: bytes) -> bytes:
+    """One event without a name; `data` is on one line."""
+    return b"data: %s\n\n" % data
+
+
 class EventStream:
     """A reply of frames, an ASGI application of its own.
 

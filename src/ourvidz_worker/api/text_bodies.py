@@ -177,10 +177,10 @@ def decode_prompt(body: JsonObject, most_tokens: int) -> TextOrder:
         model=model,
         text=prompt if model == "base" else None,
         messages=() if model == "base" else (Message(role="user", content=prompt),),
-        sampling=_sampling(
+        sampling=sampling_of(
             asked.config or SamplingBody(), ENHANCE_TOKENS, most_tokens, "config.max_tokens"
         ),
-        recorded=_recorded(body.fields),
+        recorded=recorded(body.fields),
     )
     return TextOrder(request=request)
 
@@ -195,9 +195,9 @@ def _decode_messages(body: JsonObject, job_type: str, tokens: int, most_tokens: 
         job_type=job_type,
         model=_model(asked.model, "instruct"),
         messages=tuple(asked.messages),
-        sampling=_sampling(asked, tokens, most_tokens, "max_tokens"),
+        sampling=sampling_of(asked, tokens, most_tokens, "max_tokens"),
         truncate=asked.truncate,
-        recorded=_recorded(body.fields),
+        recorded=recorded(body.fields),
     )
     return TextOrder(
         request=request,
@@ -224,8 +224,8 @@ def _decode_inputs(body: JsonObject, most_tokens: int) -> TextOrder:
         job_type=ENHANCE_TYPE,
         model=_model(asked.model, "base"),
         text=asked.inputs,
-        sampling=_sampling(sampling, ENHANCE_TOKENS, most_tokens, "parameters.max_new_tokens"),
-        recorded=_recorded(body.fields),
+        sampling=sampling_of(sampling, ENHANCE_TOKENS, most_tokens, "parameters.max_new_tokens"),
+        recorded=recorded(body.fields),
     )
     return TextOrder(
         request=request, stream=bool(asked.stream), full_text=bool(given.return_full_text)
@@ -240,7 +240,7 @@ def _model(name: str | None, default: Model) -> Model:
     return MODELS[name.lower()]
 
 
-def _sampling(asked: SamplingBody, tokens: int, most_tokens: int, field: str) -> Sampling:
+def sampling_of(asked: SamplingBody, tokens: int, most_tokens: int, field: str) -> Sampling:
     """The full set: what was asked, then the contract's defaults (T-1); `field` limits tokens."""
     if asked.max_tokens is not None and asked.max_tokens > most_tokens:
         raise RequestError(f"The field {field} must be at most {most_tokens}.", field=field)
@@ -252,5 +252,6 @@ def _sampling(asked: SamplingBody, tokens: int, most_tokens: int, field: str) ->
     return msgspec.convert(present, Sampling)
 
 
-def _recorded(fields: Fields) -> Recorded:
+def recorded(fields: Fields) -> Recorded:
+    """What travels along without any effect (P-5)."""
     return Recorded(passed_through={name: fields[name] for name in fields if name in RECORDED})

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import msgspec
 
-from ourvidz_worker.domain.errors import AttemptError, Unavailable
+from ourvidz_worker.domain.errors import AttemptError, OutOfMemory, Unavailable
 from ourvidz_worker.domain.lane import PriorityClass
 from ourvidz_worker.domain.messages import (
     Computed,
@@ -34,6 +34,10 @@ MAX_WAITING = 64
 """Callers beyond this many are told to come back later (T-8)."""
 
 
+SUMMON_SHARE = 0.5
+"""How much of a request's deadline may go by while its model is loaded."""
+
+
 class Conversation:
     """Runs text requests that nobody queued; nothing of them is stored."""
 
@@ -46,20 +50,29 @@ class Conversation:
         admit: Callable[[ChatRequest], Awaitable[None]],
         draw_seed: Callable[[], int],
         count: Callable[[str], None],
+        summon: Callable[[float], Awaitable[float]] | None = None,
     ) -> None:
-        """`worker` serves the chat lane, None where the pod has none; `admit` may refuse."""
+        """`worker` serves the chat lane, None where the pod has none; `admit` may refuse.
+
+        `summon` has a worker that is away loaded within so many seconds, and returns how many it
+        took; it raises `Unavailable` where that cannot be.
+        """
         self._worker = worker
         self._spool = spool
         self._deadline_s = deadline_s
         self._admit = admit
         self._draw_seed = draw_seed
         self._count = count
+        self._summon = summon
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | TextReply, None]:
         """Pieces of text as they come, then the whole reply; closing it cancels the work."""
         await self._admit(request)
+        waited_s = 0.0
+        if self._summon is not None:
+            waited_s = await self._summon(self._deadline_s * SUMMON_SHARE)
         worker = self._ready_worker()
-        run = self._run_of(request)
+        run = self._run_of(request, self._deadline_s - waited_s)
         inbox: asyncio.Queue[str | Outcome] = asyncio.Queue()
         working = asyncio.create_task(self._work(worker, run, inbox))
         working.add_done_callback(lambda _: inbox.put_nowait(""))
@@ -93,7 +106,7 @@ class Conversation:
             raise Unavailable("Too many requests wait for the chat model; try again later.")
         return worker
 
-    def _run_of(self, request: ChatRequest) -> Run:
+    def _run_of(self, request: ChatRequest, deadline_s: float) -> Run:
         attempt_id = uuid4().hex
         seed = request.sampling.seed
         return Run(
@@ -102,23 +115,31 @@ class Conversation:
             request=request,
             seed=self._draw_seed() if seed is None else seed,
             spool=str(self._spool / attempt_id),
-            deadline_s=self._deadline_s,
+            deadline_s=deadline_s,
         )
 
     async def _work(
         self, worker: Supervisor, run: Run, inbox: "asyncio.Queue[str | Outcome]"
     ) -> Outcome:
+        """Run it; once more when it ran out of memory before any text was told (T-9)."""
         slot = await worker.slots.take(PriorityClass.INTERACTIVE)
+        has_begun = False
 
         def watch(report: Report) -> None:
+            nonlocal has_begun
             if isinstance(report, TextPiece):
+                has_begun = True
                 inbox.put_nowait(report.text)
             elif isinstance(report, Computed):
                 slot.release()
 
         try:
             await asyncio.to_thread(Path(run.spool).mkdir, parents=True)
-            return await worker.run(run, watch)
+            outcome = await worker.run(run, watch)
+            if _ran_out_of_memory(outcome) and not has_begun:
+                await asyncio.to_thread(Path(run.spool).mkdir, parents=True, exist_ok=True)
+                return await worker.run(run, watch)
+            return outcome
         finally:
             slot.release()
 
@@ -140,6 +161,10 @@ def reply_of(outcome: Outcome) -> TextReply:
     if isinstance(outcome, Stopped):
         raise Unavailable
     return _reply(outcome)
+
+
+def _ran_out_of_memory(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failed) and outcome.code == OutOfMemory.code
 
 
 def _reply(finished: Finished) -> TextReply:

@@ -84,8 +84,8 @@ class Memory:
         worker = self._broker.workers.get(lane)
         return worker is not None and worker.state in {WorkerState.READY, WorkerState.FAILED}
 
-    async def summon(self, lane: Lane, within_s: float) -> None:
-        """Have a worker up for somebody who waits; returns once it can serve.
+    async def summon(self, lane: Lane, within_s: float) -> float:
+        """Have a worker up for somebody who waits; returns how long it took, seconds.
 
         Raises `Unavailable`, at once where it cannot be up within `within_s`; it is then brought
         in all the same, for the next caller.
@@ -93,7 +93,8 @@ class Memory:
         broker = self._broker
         worker = broker.workers.get(lane)
         if worker is None or worker.state is WorkerState.READY:
-            return
+            return 0.0
+        begun = broker.clock.monotonic()
         load_s = worker.load_s
         broker.summon(lane, within_s)
         self._kicked.set()
@@ -104,6 +105,7 @@ class Memory:
         in_time = load_s is not None and load_s <= within_s
         if not (comes and in_time and await worker.is_up_within(within_s)):
             raise Unavailable(NOT_YET, retry_after_s=load_s or RETRY_S)
+        return broker.clock.monotonic() - begun
 
     async def relieve(self, lane: Lane) -> None:
         """An attempt ran out of memory: evict idle workers by the table before it is tried again.

@@ -17,6 +17,7 @@ from ourvidz_worker.api.app import make_app
 from ourvidz_worker.api.auth import AuthMode, Keys
 from ourvidz_worker.api.border import Border
 from ourvidz_worker.api.call import ApiSettings, Side
+from ourvidz_worker.api.ports import Desks
 from ourvidz_worker.domain.artifact import Asset
 from ourvidz_worker.domain.errors import Conflict, NotFound, OurvidzError, RequestError
 from ourvidz_worker.domain.event import LAST_EVENTS, EventKind, JobEvent
@@ -24,6 +25,14 @@ from ourvidz_worker.domain.health import Depth, HealthView
 from ourvidz_worker.domain.job import TERMINAL, Job, Status
 from ourvidz_worker.domain.job_types import find_job_type
 from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.domain.memory import (
+    MemoryReport,
+    MemoryStatus,
+    MemoryTable,
+    OperationReply,
+    Order,
+    VramUsage,
+)
 from ourvidz_worker.domain.receipt import Receipt
 from ourvidz_worker.domain.request import ChatRequest
 from ourvidz_worker.domain.text_reply import TextReply
@@ -236,6 +245,76 @@ class FakeTexts:
         )
 
 
+class FakeMemory:
+    """A `MemoryDesk` that notes what it is told to do; `error` is raised instead."""
+
+    def __init__(self) -> None:
+        """Begin with a card."""
+        self.error: OurvidzError | None = None
+        self.loads: list[tuple[tuple[Lane, ...], bool]] = []
+        self.unloads: list[tuple[tuple[Lane, ...], bool]] = []
+        self.orders: list[Order] = []
+
+    def memory_status(self, side: Literal["wan", "chat"]) -> MemoryStatus:
+        """A card of 48 GiB, as that side shows it."""
+        self._raise()
+        return MemoryStatus(
+            total_vram=48.0,
+            allocated_vram=25.0,
+            available_vram=21.0,
+            model_loaded=True,
+            instruct_loaded=True,
+            base_loaded=False,
+            sdxl_loaded=True,
+            wan_loaded=False,
+            memory_fraction={"wan": 0.21, "chat": 0.31}[side],
+            worker_type=side,
+            vram_usage=VramUsage(total=49_152, used=25_600, free=23_552, pressure="low"),
+            workers={"sdxl_worker": "loaded", "chat_worker": "loaded", "wan_worker": "unloaded"},
+            memory_allocation={"sdxl": "10 GiB", "chat": "15 GiB", "wan": "30 GiB"},
+        )
+
+    def memory_report(self) -> MemoryReport:
+        """A report of nothing."""
+        return MemoryReport(
+            pressure_level="low",
+            available_vram=21_504,
+            worker_status={},
+            recommendations=(),
+            predictions={},
+            events=(),
+        )
+
+    async def load(self, lanes: Sequence[Lane], *, force: bool = False) -> tuple[Lane, ...]:
+        """All are up at once."""
+        self._raise()
+        self.loads.append((tuple(lanes), force))
+        return tuple(lanes)
+
+    async def unload(self, lanes: Sequence[Lane], *, force: bool = False) -> None:
+        """All are away at once."""
+        self._raise()
+        self.unloads.append((tuple(lanes), force))
+
+    async def operate(self, order: Order) -> OperationReply:
+        """Nothing changes."""
+        self._raise()
+        self.orders.append(order)
+        table = MemoryTable(available_gb=21.0, pressure="low", workers={"sdxl": "loaded"})
+        return OperationReply(
+            operation=order.operation.value,
+            action_taken="none",
+            freed_gb=0.0,
+            before=table,
+            after=table,
+            pressure="low",
+        )
+
+    def _raise(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
 class FakeView:
     """A `PodView` that shows what the test has put into `view`."""
 
@@ -249,7 +328,10 @@ class FakeView:
             uptime_s=12.5,
             queue={Lane.IMAGE: Depth(waiting=2, leased=1), Lane.CHAT: Depth()},
             models_loaded={"sdxl_loaded": True, "active_model_type": None},
-            workers={Lane.IMAGE: {"model": "pocket-sdxl"}, Lane.CHAT: {"model": "pocket-chat"}},
+            workers={
+                Lane.IMAGE: {"model": "pocket-sdxl", "device": "cpu"},
+                Lane.CHAT: {"model": "pocket-chat"},
+            },
             stats=dict(Counter(requests_served=3, jobs_completed=2)),
             at=1_700_000_000.0,
         )
@@ -267,10 +349,11 @@ class FakeView:
 
 @dataclass(kw_only=True)
 class FakePod:
-    """The three ports and a clock, and applications over them."""
+    """The four ports and a clock, and applications over them."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     texts: FakeTexts = field(default_factory=FakeTexts)
+    memory: FakeMemory = field(default_factory=FakeMemory)
     view: FakeView = field(default_factory=FakeView)
     jobs: FakeJobs = field(init=False)
 
@@ -284,9 +367,7 @@ class FakePod:
         """The application of one port, over these fakes."""
         return make_app(
             side=side,
-            jobs=self.jobs,
-            texts=self.texts,
-            pod=self.view,
+            desks=Desks(jobs=self.jobs, texts=self.texts, memory=self.memory, pod=self.view),
             keys=Keys.of(*KEYS),
             clock=self.clock,
             settings=settings or ApiSettings(version=VERSION, auth_mode=mode),

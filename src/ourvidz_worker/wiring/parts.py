@@ -6,6 +6,7 @@ import secrets
 import socket
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import zmq.asyncio
@@ -16,6 +17,7 @@ from ourvidz_worker.admission import Admission, make_admission
 from ourvidz_worker.api.app import make_app
 from ourvidz_worker.api.auth import Keys
 from ourvidz_worker.api.call import ApiSettings, Side
+from ourvidz_worker.api.ports import Desks
 from ourvidz_worker.clock import Clock, SystemClock
 from ourvidz_worker.config import Config
 from ourvidz_worker.domain.intake import Limits
@@ -30,6 +32,7 @@ from ourvidz_worker.pod.enhancement import Enhancement
 from ourvidz_worker.pod.health import Health
 from ourvidz_worker.pod.hub import Hub
 from ourvidz_worker.pod.keeping import Keeping
+from ourvidz_worker.pod.memory import Memory
 from ourvidz_worker.pod.preparation import Preparation
 from ourvidz_worker.pod.supervisor import Supervisor
 from ourvidz_worker.pod.watching import Watching
@@ -37,6 +40,7 @@ from ourvidz_worker.queue import QueueSettings, Store, make_queue
 from ourvidz_worker.references import References
 from ourvidz_worker.storage import Storage, StorageSettings, make_storage
 from ourvidz_worker.wiring.incarnations import Incarnations
+from ourvidz_worker.wiring.memory import card_bytes, make_memory, shared_out
 from ourvidz_worker.wiring.models import engine_of, lanes_with_models
 from ourvidz_worker.wiring.state import admin_key, fresh_spool, prepare_state
 from ourvidz_worker.wiring.telling import Telling, make_telling
@@ -57,6 +61,7 @@ class Parts:
     crew: Crew
     dispatcher: Dispatcher
     health: Health
+    memory: Memory
     telling: Telling
     wan_app: ASGIApp
     chat_app: ASGIApp
@@ -68,6 +73,7 @@ class Parts:
             self.dispatcher.run(),
             self.dispatcher.keep_leases(),
             self.health.keep_fresh(),
+            self.memory.run(),
             self.telling.run(),
         ]
 
@@ -102,7 +108,8 @@ class _Ground:
 async def build_parts(config: Config, sockets: Path) -> Parts:
     """Take the state folder and build every part. Raises `ConfigError`."""
     state = prepare_state(config.state_dir)
-    models = lanes_with_models(config)
+    total_bytes = card_bytes(config)
+    models = shared_out(lanes_with_models(config), total_bytes)
     clock = SystemClock()
     settings = QueueSettings(state_dir=state, max_tries=config.max_job_attempts)
     queue = make_queue("sqlite", settings, clock)
@@ -116,7 +123,7 @@ async def build_parts(config: Config, sockets: Path) -> Parts:
         clock=clock,
         context=context,
     )
-    return _join(ground, incarnations, context)
+    return _join(ground, incarnations, context, total_bytes)
 
 
 def _ground(config: Config, state: Path, clock: Clock, queue: Store) -> _Ground:
@@ -139,7 +146,12 @@ def _ground(config: Config, state: Path, clock: Clock, queue: Store) -> _Ground:
     )
 
 
-def _join(ground: _Ground, incarnations: Incarnations, context: zmq.asyncio.Context) -> Parts:
+def _join(
+    ground: _Ground,
+    incarnations: Incarnations,
+    context: zmq.asyncio.Context,
+    total_bytes: int,
+) -> Parts:
     """Join the parts; a change of any worker makes the dispatcher look again."""
     config = ground.config
     name = worker_id(config)
@@ -161,7 +173,8 @@ def _join(ground: _Ground, incarnations: Incarnations, context: zmq.asyncio.Cont
         refused=telling.refused,
         limits=_limits_shown(config),
     )
-    texts = _conversation(ground, workers.get(Lane.CHAT), health)
+    memory = make_memory(config, total_bytes, workers, health, ground.clock)
+    texts = _conversation(ground, workers.get(Lane.CHAT), health, memory)
     dispatcher = Dispatcher(
         workers,
         _ports(ground, telling, texts, health),
@@ -172,13 +185,15 @@ def _join(ground: _Ground, incarnations: Incarnations, context: zmq.asyncio.Cont
         news=news,
     )
     desk = _desk(ground, frozenset(workers), dispatcher)
-    wan_app, chat_app = (_app(side, ground, desk, texts, health) for side in SIDES)
+    desks = Desks(jobs=desk, texts=texts, memory=memory, pod=health)
+    wan_app, chat_app = (_app(side, ground, desks) for side in SIDES)
     return Parts(
         queue=ground.queue,
         workers=workers,
-        crew=Crew(workers, config.start_timeout_s),
+        crew=Crew(workers, config.start_timeout_s, may_start=memory.may_start),
         dispatcher=dispatcher,
         health=health,
+        memory=memory,
         telling=telling,
         wan_app=wan_app,
         chat_app=chat_app,
@@ -195,19 +210,19 @@ def _workers(
     }
 
 
-def _app(side: Side, ground: _Ground, desk: Desk, texts: Conversation, health: Health) -> ASGIApp:
+def _app(side: Side, ground: _Ground, desks: Desks) -> ASGIApp:
     return make_app(
         side=side,
-        jobs=desk,
-        texts=texts,
-        pod=health,
+        desks=desks,
         keys=Keys.of(*_keys(ground.config, ground.state)),
         clock=ground.clock,
         settings=_api_settings(ground.config),
     )
 
 
-def _conversation(ground: _Ground, worker: Supervisor | None, health: Health) -> Conversation:
+def _conversation(
+    ground: _Ground, worker: Supervisor | None, health: Health, memory: Memory
+) -> Conversation:
     return Conversation(
         worker,
         ground.spool,
@@ -215,6 +230,7 @@ def _conversation(ground: _Ground, worker: Supervisor | None, health: Health) ->
         admit=ground.admission.admit,
         draw_seed=lambda: 1 + secrets.randbelow(MAX_SEED),
         count=health.count,
+        summon=partial(memory.summon, Lane.CHAT),
     )
 
 

@@ -269,9 +269,10 @@ async def test_a_worker_that_dies_while_it_is_unloaded_is_not_started_again(scen
 
 async def test_a_worker_that_loads_is_unloaded_at_once(scene: Scene) -> None:
     await scene.clock.advance(0)
-    assert scene.supervisor.state is WorkerState.STARTING
+    states = [scene.supervisor.state]
     await asyncio.create_task(scene.supervisor.unload())
-    assert scene.supervisor.state is WorkerState.STOPPED
+    states.append(scene.supervisor.state)
+    assert states == [WorkerState.STARTING, WorkerState.STOPPED]
     assert scene.workers[0].process.ended.done()
 
 

@@ -61,25 +61,25 @@ async def enhance(call: Call) -> Response:
         call.need_key()
         return await _extend(call, decode_prompt(body, most_tokens))
     order = decode_enhance(body, most_tokens)
-    return call.reply(enhance_reply(order, await _write(call, order)))
+    return call.reply(enhance_reply(order, await write(call, order)))
 
 
 async def _answer(call: Call, order: TextOrder) -> ASGIApp:
     if order.stream:
         frames = _frames(call, order)
         return EventStream(frames, call.site.clock, request_id=call.request_id)
-    return call.reply(chat_reply(order, await _write(call, order)))
+    return call.reply(chat_reply(order, await write(call, order)))
 
 
 async def _extend(call: Call, order: TextOrder) -> Response:
     begun = call.site.clock.monotonic()
-    text = await _write(call, order)
+    text = await write(call, order)
     return call.reply(prompt_reply(order, text, call.site.clock.monotonic() - begun))
 
 
 async def _frames(call: Call, order: TextOrder) -> AsyncIterator[bytes]:
     """A frame for each piece, then one with the reply that an unstreamed call would get."""
-    async with closing(_pieces(call, order)) as items:
+    async with closing(pieces_of(call, order)) as items:
         async for item in items:
             if isinstance(item, str):
                 yield frame("token", msgspec.json.encode({"text": item}))
@@ -87,7 +87,7 @@ async def _frames(call: Call, order: TextOrder) -> AsyncIterator[bytes]:
                 yield frame("completed", call.encode(chat_reply(order, item)))
 
 
-async def _write(call: Call, order: TextOrder) -> Written:
+async def write(call: Call, order: TextOrder) -> Written:
     """The whole text. Raises `ClientDisconnect` when nobody waits for it any more."""
     text = await unless(_last(call, order), departure(call.request.receive))
     if text is None:
@@ -96,12 +96,12 @@ async def _write(call: Call, order: TextOrder) -> Written:
 
 
 async def _last(call: Call, order: TextOrder) -> Written:
-    async with closing(_pieces(call, order)) as items:
+    async with closing(pieces_of(call, order)) as items:
         (text,) = [item async for item in items if isinstance(item, Written)]
     return text
 
 
-async def _pieces(call: Call, order: TextOrder) -> AsyncIterator[str | Written]:
+async def pieces_of(call: Call, order: TextOrder) -> AsyncIterator[str | Written]:
     """The pieces as they come, then the whole text, once; the log is told of it."""
     clock = call.site.clock
     started, begun = clock.now(), clock.monotonic()
