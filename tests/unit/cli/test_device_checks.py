@@ -1,11 +1,12 @@
 """What will run on this machine, and whether the models named fit."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
-from ourvidz_worker.cli import device_checks
+from ourvidz_worker.cli import device_checks, probe
 from ourvidz_worker.cli.device_checks import (
     GIBIBYTE,
     Card,
@@ -108,3 +109,21 @@ def test_without_a_card_the_machines_own_memory_counts(tmp_path: Path) -> None:
     assert "no GPU is used" in told(check_memory(on(), Config()), "ok")
     config = Config(sdxl_model_path=model(tmp_path, "huge.safetensors", 4000))
     assert "models of 4000.0 GiB" in told(check_memory(on(), config), "warn")
+
+
+def test_the_probe_tells_every_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """M-2: free memory as the driver tells it, for each card."""
+    cuda = SimpleNamespace(
+        is_available=lambda: True,
+        device_count=lambda: 2,
+        mem_get_info=lambda number: (10 + number, 20),
+        get_device_name=lambda number: f"card {number}",
+    )
+    torch = SimpleNamespace(cuda=cuda, __version__="2", version=SimpleNamespace(cuda="13.0"))
+    monkeypatch.setattr(probe, "import_module", {"torch": torch}.__getitem__)
+    told = msgspec.json.decode(probe.torch_device(), type=Torch)
+    assert told == Torch(
+        version="2",
+        cuda="13.0",
+        cards=(Card(name="card 0", total=20, free=10), Card(name="card 1", total=20, free=11)),
+    )
