@@ -54,6 +54,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
     submitted_at: float
     """Wall clock, seconds since the epoch."""
+    arrival_known: bool = True
+    """False when somebody else took the job in: `submitted_at` is then when we first saw it."""
+    readable: bool = True
+    """False when `payload` is what was received and holds no job object that can be read."""
 
 
 class Token(msgspec.Struct, frozen=True):

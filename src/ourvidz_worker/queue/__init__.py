@@ -24,7 +24,11 @@ class Store(Queue, Outbox, Protocol):
 
 
 #: Name to `module:class`; each class takes `(settings: QueueSettings, clock: Clock)`.
-QUEUES = {"sqlite": "ourvidz_worker.queue.sqlite:SqliteQueue"}
+QUEUES = {
+    "sqlite": "ourvidz_worker.queue.sqlite:SqliteQueue",
+    "redis": "ourvidz_worker.queue.redis_queue:RedisQueue",
+    "upstash": "ourvidz_worker.queue.upstash_queue:UpstashQueue",
+}
 
 
 def make_queue(name: str, settings: QueueSettings, clock: Clock) -> Store:

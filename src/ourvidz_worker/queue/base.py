@@ -32,6 +32,8 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     facts: Facts = {}
     callback: bytes | None = None
     dead: bool = False
+    result: bytes | None = None
+    """A text job's completed body, for whoever looks the result up by the job's id (J-1)."""
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):

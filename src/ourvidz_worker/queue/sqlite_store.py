@@ -1,4 +1,4 @@
-"""The embedded queue's file: one connection on one thread, and every write a transaction.
+"""A pod's SQLite file: one connection on one thread, and every write a transaction.
 
 Work is a function of the connection. It runs on the writer thread, so the event loop never waits
 for a disk, and in a transaction of its own, or, when several pieces wait, together with them in
@@ -24,6 +24,7 @@ from ourvidz_worker.domain.errors import ConfigError, QueueUnavailable
 from ourvidz_worker.queue.sqlite_folder import take_folder
 
 FILE = "queue.sqlite"
+SCHEMA = "schema.sql"
 VERSION = 1
 BUSY_TIMEOUT_MS = 5000
 """How long another process (a person at the sqlite3 prompt) may hold the file."""
@@ -50,11 +51,20 @@ class Safety(IntEnum):
 
 
 class SqliteStore:
-    """The file `queue.sqlite` in `state_dir`, locked for one pod while it is open."""
+    """One file in `state_dir`, locked for one pod while it is open; `schema` makes its tables."""
 
-    def __init__(self, state_dir: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        file: str = FILE,
+        schema: str = SCHEMA,
+        busy_timeout_ms: int = BUSY_TIMEOUT_MS,
+    ) -> None:
         """Remember where the file lies; nothing is touched before `open`."""
         self._state_dir = state_dir
+        self._file = file
+        self._schema = schema
         self._busy_timeout_ms = busy_timeout_ms
         self._inbox: SimpleQueue[_Call[Any] | None] = SimpleQueue()
         self._thread: Thread | None = None
@@ -69,7 +79,7 @@ class SqliteStore:
         with contextlib.ExitStack() as held:
             held.callback(os.close, await asyncio.to_thread(take_folder, self._state_dir))
             connection = await asyncio.to_thread(
-                _connect, self._state_dir / FILE, self._busy_timeout_ms
+                _connect, self._state_dir / self._file, self._schema, self._busy_timeout_ms
             )
             held.callback(connection.close)
             self._held = held.pop_all()
@@ -224,7 +234,7 @@ def _abandon(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
 
 
-def _connect(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:
+def _connect(path: Path, schema: str, busy_timeout_ms: int) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:
@@ -232,14 +242,14 @@ def _connect(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:
     with contextlib.ExitStack() as opened:
         opened.callback(connection.close)
         try:
-            _prepare(connection, busy_timeout_ms)
+            _prepare(connection, schema, busy_timeout_ms)
         except sqlite3.Error as error:
             raise QueueUnavailable(cause=repr(error)) from error
         opened.pop_all()
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, busy_timeout_ms: int) -> None:
+def _prepare(connection: sqlite3.Connection, schema: str, busy_timeout_ms: int) -> None:
     connection.execute(f"PRAGMA busy_timeout={busy_timeout_ms}")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
@@ -258,5 +268,5 @@ def _prepare(connection: sqlite3.Connection, busy_timeout_ms: int) -> None:
     connection.execute("PRAGMA trusted_schema=OFF")
     connection.execute(f"PRAGMA journal_size_limit={JOURNAL_LIMIT_BYTES}")
     if version == 0:
-        schema = files("ourvidz_worker.queue").joinpath("sql", "schema.sql")
-        connection.executescript(schema.read_text(encoding="utf-8"))
+        tables = files("ourvidz_worker.queue").joinpath("sql", schema)
+        connection.executescript(tables.read_text(encoding="utf-8"))

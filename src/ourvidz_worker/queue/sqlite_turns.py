@@ -5,7 +5,6 @@ been claimed), then the user who was served longest ago, then first in, first ou
 waits for ever, every ninth lease of a lane begins with the class of its longest waiting job.
 """
 
-import secrets
 import sqlite3
 from collections.abc import Mapping
 
@@ -13,13 +12,11 @@ import msgspec
 
 from ourvidz_worker.domain.job import Lease, Token
 from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.queue.seeds import draw_seed
 from ourvidz_worker.queue.sqlite_rows import RECORD_BY_SEQ, first, to_record
 
 AGEING_LEASES = 9
 """A class that others pass over has at least every ninth lease of its lane."""
-
-LAST_SEED = 2_147_483_647 - 6
-"""Drawn seeds end here, so that a batch of six numbers its pictures within 31 bits (3.3)."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +59,7 @@ def _grant_next(connection: sqlite3.Connection, lane: Lane, terms: Terms) -> Lea
     if fresh is None or (back is not None and back[0] <= fresh[0]):
         chosen, seed = back, None
     else:
-        chosen, seed = fresh, 1 + secrets.randbelow(LAST_SEED)
+        chosen, seed = fresh, draw_seed()
     return _take(connection, (chosen or ())[1], seed, terms)
 
 

@@ -1,0 +1,8 @@
+-- The newest dead letters first, over all lists, in the order in which they were written.
+local most, kept, letters = tonumber(ARGV[3]), {}, {}
+for _, list in ipairs(LISTS) do kept[list] = redis.call('LRANGE', list .. ':dead', -most, -1) end
+local order = redis.call('LRANGE', LETTERS, -most, -1)
+for i = #order, 1, -1 do
+  letters[#letters + 1] = table.remove(kept[order[i]])
+end
+return letters
