@@ -11,8 +11,13 @@ from ourvidz_worker.testing.desks import KEYS, VERSION, FakePod, client_of
 pytestmark = pytest.mark.anyio
 
 CHAT = {"messages": [{"role": "user", "content": "hello"}]}
-BODIES: dict[str, object] = {"/chat": CHAT, "/enhance": CHAT, "/generate": {"inputs": "once"}}
-PUBLIC = ("/", "/worker/info", "/info", "/status", "/api/status")
+BODIES: dict[str, object] = {
+    "/chat": CHAT,
+    "/enhance": CHAT,
+    "/generate": {"inputs": "once"},
+    "/v1/chat/completions": CHAT,
+}
+PUBLIC = ("/", "/worker/info", "/info", "/status", "/api/status", "/memory/status")
 NATIVE = [row for row in ROWS if row.access is Access.KEY]
 
 
@@ -46,6 +51,7 @@ async def status_of(
 async def test_the_three_modes(
     mode: AuthMode, header: str | None, health: int, public: int, inference: int
 ) -> None:
+    """A-1, A-2, A-3: what each mode takes with a missing, a wrong and a valid key."""
     pod = FakePod()
     assert await status_of(pod, mode, "GET", "/health", header) == health
     for path in PUBLIC:
@@ -57,6 +63,7 @@ async def test_the_three_modes(
 @pytest.mark.parametrize("mode", ["compat", "required", "open"])
 @pytest.mark.parametrize("row", NATIVE, ids=lambda row: f"{row.method} {row.path}")
 async def test_native_calls_always_need_a_key(mode: AuthMode, row: object) -> None:
+    """A-4, and A-5: 401 carries `WWW-Authenticate`."""
     found = next(native for native in NATIVE if native is row)
     pod = FakePod()
     for header in (None, "Bearer wrong", "Basic first-key"):
@@ -66,6 +73,7 @@ async def test_native_calls_always_need_a_key(mode: AuthMode, row: object) -> No
 
 @pytest.mark.parametrize("mode", ["compat", "required", "open"])
 async def test_the_prompt_form_always_needs_a_key(mode: AuthMode) -> None:
+    """A-4."""
     pod = FakePod()
     body = {"prompt": "a cat"}
     assert await status_of(pod, mode, "POST", "/enhance", None, body) == 401
@@ -74,7 +82,26 @@ async def test_the_prompt_form_always_needs_a_key(mode: AuthMode) -> None:
     assert await status_of(pod, mode, "POST", "/enhance", f"Bearer {KEYS[0]}", body) == 200
 
 
+def test_the_calls_that_always_need_a_key_are_those_of_the_contract() -> None:
+    """A-4: everything that moves memory or looks inside, in every mode."""
+    keyed = {(row.method, row.path) for row in NATIVE}
+    assert keyed >= {
+        ("POST", "/memory/load"),
+        ("POST", "/memory/unload"),
+        ("GET", "/memory/report"),
+        ("POST", "/emergency/operation"),
+        ("GET", "/debug/model"),
+    }
+
+
+async def test_a_caller_from_this_machine_needs_a_key_too() -> None:
+    """A-4: there is no loopback exemption."""
+    async with client_of(FakePod().app(mode="open"), key=None, address="127.0.0.1") as client:
+        assert (await client.get("/memory/report")).status_code == 401
+
+
 async def test_callers_without_a_key_are_limited_by_address() -> None:
+    """A-6: 429 with Retry-After, per source address, inference paths alone."""
     pod = FakePod()
     app = pod.app(settings=ApiSettings(version=VERSION, requests_per_minute=2))
     async with client_of(app, key=None) as client, client_of(app) as keyed:

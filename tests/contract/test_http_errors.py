@@ -56,6 +56,7 @@ def sentences() -> Iterator[tuple[str, str]]:
 
 
 def test_no_sentence_in_the_sources_holds_a_forbidden_word() -> None:
+    """H-22, §12 line 39: every error template is scanned."""
     found = list(sentences())
     for alias in SPEAKABLE_NAMES:
         found = [(where, sentence.replace(alias, "")) for where, sentence in found]
@@ -68,12 +69,14 @@ def test_no_sentence_in_the_sources_holds_a_forbidden_word() -> None:
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 async def test_unknown_paths(path: str, method: str) -> None:
+    """H-3: 404, also for `/debug/env`, which must not exist (§12 line 33)."""
     async with client_of(FakePod().app(), key=None) as client:
         check_problem(await client.request(method, path), 404, "NOT_FOUND")
 
 
 @pytest.mark.parametrize("path", sorted({row.path for row in ROWS}))
 async def test_methods_that_an_address_does_not_take(path: str) -> None:
+    """H-3: 405 with Allow; OPTIONS on a path that exists is never a 404."""
     async with client_of(FakePod().app(), key=None) as client:
         reply = await client.request("PATCH", path)
         check_problem(reply, 405, "METHOD_NOT_ALLOWED")
@@ -92,8 +95,19 @@ async def test_head_is_get_without_a_body_but_not_of_a_stream() -> None:
         assert (await client.head("/v1/jobs/j/events")).status_code == 405
 
 
-@pytest.mark.parametrize("path", ["/chat", "/enhance", "/generate", "/v1/jobs"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/chat",
+        "/enhance",
+        "/generate",
+        "/v1/jobs",
+        "/v1/chat/completions",
+        "/emergency/operation",
+    ],
+)
 async def test_bodies_that_are_not_taken(path: str) -> None:
+    """H-3: 400, 415 and 413, and every one of them a problem (H-20)."""
     as_json = {"content-type": "application/json"}
     async with client_of(FakePod().app()) as client:
         check_problem(await client.post(path), 400, "INVALID_REQUEST")
@@ -107,6 +121,7 @@ async def test_bodies_that_are_not_taken(path: str) -> None:
 
 
 async def test_what_was_written_is_never_echoed() -> None:
+    """H-21."""
     async with client_of(FakePod().app()) as client:
         for body in (
             {"messages": "SECRET"},
@@ -136,6 +151,7 @@ async def test_errors_of_the_desks_become_problems(error: errors.OurvidzError, s
 async def test_what_breaks_is_logged_and_told_without_a_trace(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """H-4: no reply holds a secret, a path or a trace."""
     pod = FakePod()
 
     async def broken(job_id: str) -> None:
@@ -168,6 +184,7 @@ async def test_our_own_failures_are_logged_with_their_facts(
 
 
 async def test_every_reply_has_an_id_and_forbids_sniffing() -> None:
+    """H-6, and H-3: no CORS headers."""
     pod = FakePod()
     async with client_of(pod.app()) as client:
         seen = set()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 from typing import Literal
@@ -9,7 +10,8 @@ from uuid import uuid4
 
 import msgspec
 
-from ourvidz_worker.domain.errors import AttemptError, OutOfMemory, Unavailable
+from ourvidz_worker.clock import Clock, within
+from ourvidz_worker.domain.errors import AttemptError, DeadlinePassed, OutOfMemory, Unavailable
 from ourvidz_worker.domain.lane import PriorityClass
 from ourvidz_worker.domain.messages import (
     Computed,
@@ -24,6 +26,7 @@ from ourvidz_worker.domain.messages import (
 from ourvidz_worker.domain.request import ChatRequest
 from ourvidz_worker.domain.text_reply import TextReply
 from ourvidz_worker.pod.outcomes import error_of
+from ourvidz_worker.pod.slots import Slot
 from ourvidz_worker.pod.supervisor import Supervisor
 from ourvidz_worker.pod.worker_state import WorkerState
 
@@ -38,41 +41,32 @@ SUMMON_SHARE = 0.5
 """How much of a request's deadline may go by while its model is loaded."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Conversation:
-    """Runs text requests that nobody queued; nothing of them is stored."""
+    """Runs text requests that nobody queued; nothing of them is stored.
 
-    def __init__(
-        self,
-        worker: Supervisor | None,
-        spool: Path,
-        *,
-        deadline_s: float,
-        admit: Callable[[ChatRequest], Awaitable[None]],
-        draw_seed: Callable[[], int],
-        count: Callable[[str], None],
-        summon: Callable[[float], Awaitable[float]] | None = None,
-    ) -> None:
-        """`worker` serves the chat lane, None where the pod has none; `admit` may refuse.
+    `worker` serves the chat lane, None where the pod has none; `admit` may refuse. `summon` has a
+    worker that is away loaded within so many seconds, and returns how many it took; it raises
+    `Unavailable` where that cannot be.
+    """
 
-        `summon` has a worker that is away loaded within so many seconds, and returns how many it
-        took; it raises `Unavailable` where that cannot be.
-        """
-        self._worker = worker
-        self._spool = spool
-        self._deadline_s = deadline_s
-        self._admit = admit
-        self._draw_seed = draw_seed
-        self._count = count
-        self._summon = summon
+    worker: Supervisor | None
+    spool: Path
+    clock: Clock
+    deadline_s: float
+    admit: Callable[[ChatRequest], Awaitable[None]]
+    draw_seed: Callable[[], int]
+    count: Callable[[str], None]
+    summon: Callable[[float], Awaitable[float]] | None = None
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | TextReply, None]:
         """Pieces of text as they come, then the whole reply; closing it cancels the work."""
-        await self._admit(request)
+        await self.admit(request)
         waited_s = 0.0
-        if self._summon is not None:
-            waited_s = await self._summon(self._deadline_s * SUMMON_SHARE)
+        if self.summon is not None:
+            waited_s = await self.summon(self.deadline_s * SUMMON_SHARE)
         worker = self._ready_worker()
-        run = self._run_of(request, self._deadline_s - waited_s)
+        run = self._run_of(request, self.deadline_s - waited_s)
         inbox: asyncio.Queue[str | Outcome] = asyncio.Queue()
         working = asyncio.create_task(self._work(worker, run, inbox))
         working.add_done_callback(lambda _: inbox.put_nowait(""))
@@ -82,7 +76,7 @@ class Conversation:
                 if piece and isinstance(piece, str):
                     yield piece
             yield reply_of(working.result())
-            self._count("requests_served")
+            self.count("requests_served")
         finally:
             await self._end(worker, run, working)
 
@@ -99,7 +93,7 @@ class Conversation:
         raise Unavailable
 
     def _ready_worker(self) -> Supervisor:
-        worker = self._worker
+        worker = self.worker
         if worker is None or worker.state is not WorkerState.READY:
             raise Unavailable("The chat model is not ready now; try again after a short wait.")
         if worker.slots.waiting >= MAX_WAITING:
@@ -113,8 +107,8 @@ class Conversation:
             attempt_id=attempt_id,
             job_id=attempt_id,
             request=request,
-            seed=self._draw_seed() if seed is None else seed,
-            spool=str(self._spool / attempt_id),
+            seed=self.draw_seed() if seed is None else seed,
+            spool=str(self.spool / attempt_id),
             deadline_s=deadline_s,
         )
 
@@ -122,7 +116,8 @@ class Conversation:
         self, worker: Supervisor, run: Run, inbox: "asyncio.Queue[str | Outcome]"
     ) -> Outcome:
         """Run it; once more when it ran out of memory before any text was told (T-9)."""
-        slot = await worker.slots.take(PriorityClass.INTERACTIVE)
+        slot, left_s = await self._slot(worker, run.deadline_s)
+        run = msgspec.structs.replace(run, deadline_s=left_s)
         has_begun = False
 
         def watch(report: Report) -> None:
@@ -142,6 +137,16 @@ class Conversation:
             return outcome
         finally:
             slot.release()
+
+    async def _slot(self, worker: Supervisor, deadline_s: float) -> tuple[Slot, float]:
+        """A slot of the worker, and how much of the deadline is left (T-8)."""
+        begun = self.clock.monotonic()
+        taking = worker.slots.take(PriorityClass.INTERACTIVE)
+        try:
+            slot = await within(self.clock, deadline_s, taking)
+        except TimeoutError:
+            raise DeadlinePassed from None
+        return slot, deadline_s - (self.clock.monotonic() - begun)
 
     async def _end(self, worker: Supervisor, run: Run, working: "asyncio.Task[Outcome]") -> None:
         """Stop what still runs, wait until the worker has left it, and remove its folder."""

@@ -224,8 +224,9 @@ def _conversation(
     ground: _Ground, worker: Supervisor | None, health: Health, memory: Memory
 ) -> Conversation:
     return Conversation(
-        worker,
-        ground.spool,
+        worker=worker,
+        spool=ground.spool,
+        clock=ground.clock,
         deadline_s=ground.config.chat_request_timeout_s,
         admit=ground.admission.admit,
         draw_seed=lambda: 1 + secrets.randbelow(MAX_SEED),

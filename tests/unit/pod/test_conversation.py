@@ -1,14 +1,14 @@
 """Text for a caller who waits: streamed, bounded, and stopped when the caller leaves."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from tests.unit.pod.scene import Scene
 
 from ourvidz_worker.domain.artifact import Artifact
-from ourvidz_worker.domain.errors import DeadlinePassed, Refused, Unavailable
+from ourvidz_worker.domain.errors import DeadlinePassed, OutOfMemory, Refused, Unavailable
 from ourvidz_worker.domain.job_types import Media
 from ourvidz_worker.domain.messages import Cancel, Failed, Finished, Run, Stopped, TextPiece
 from ourvidz_worker.domain.receipt import Receipt
@@ -34,14 +34,18 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     await made.close()
 
 
-def conversation(scene: Scene) -> Conversation:
+def conversation(
+    scene: Scene, summon: Callable[[float], Awaitable[float]] | None = None
+) -> Conversation:
     return Conversation(
-        scene.supervisor,
-        scene.spool,
+        worker=scene.supervisor,
+        spool=scene.spool,
+        clock=scene.clock,
         deadline_s=90.0,
         admit=admit,
         draw_seed=lambda: 5,
         count=lambda name: None,
+        summon=summon,
     )
 
 
@@ -151,4 +155,76 @@ async def test_refused_and_unready_requests_never_reach_a_worker(scene: Scene) -
     await scene.clock.advance(0)
     with pytest.raises(Unavailable):
         await talk.complete(ASKED)
+    assert scene.runs() == []
+
+
+def out_of_memory(run: Run) -> Failed:
+    return Failed(attempt_id=run.attempt_id, code="OOM_ERROR", sentence="Full.", retryable=True)
+
+
+async def test_a_text_that_ran_out_of_memory_is_tried_once_more(scene: Scene) -> None:
+    """T-9: one retry after cache release on OOM, then 503 `OOM_ERROR`."""
+    asked: list[object] = []
+
+    async def relieve(lane: object) -> None:
+        asked.append(lane)
+
+    scene.supervisor.relieve = relieve
+    whole = asyncio.create_task(conversation(scene).complete(ASKED))
+    scene.player.pipe.reports.put_nowait(out_of_memory(await scene.given()))
+    await scene.until(lambda: len(scene.runs()) == 2)
+    assert len(asked) == 1
+    finish(scene, scene.runs()[-1], "x")
+    assert (await whole).finish_reason == "length"
+
+    whole = asyncio.create_task(conversation(scene).complete(ASKED))
+    for tries in (3, 4):
+        await scene.until(lambda tries=tries: len(scene.runs()) == tries)  # type: ignore[misc]
+        scene.player.pipe.reports.put_nowait(out_of_memory(scene.runs()[-1]))
+    with pytest.raises(OutOfMemory):
+        await whole
+
+
+async def test_a_text_that_was_told_in_part_is_not_begun_again(scene: Scene) -> None:
+    stream = conversation(scene).stream(ASKED)
+    first = asyncio.ensure_future(anext(stream))
+    run = await scene.given()
+    report(scene, run, " and")
+    await first
+    scene.player.pipe.reports.put_nowait(out_of_memory(run))
+    with pytest.raises(OutOfMemory):
+        await anext(stream)
+
+
+async def test_waiting_for_a_slot_and_for_a_load_counts_against_the_deadline(
+    scene: Scene,
+) -> None:
+    """T-8: the deadline is the request's, however it goes by; then it is a time-out."""
+
+    async def summon(within_s: float) -> float:
+        assert within_s == 45.0
+        return 30.0
+
+    talk = conversation(scene, summon)
+    running = asyncio.create_task(talk.complete(ASKED))
+    run = await scene.given()
+    assert run.deadline_s == 60.0
+    waiting = asyncio.create_task(talk.complete(ASKED))
+    await scene.until(lambda: scene.supervisor.slots.waiting == 1)
+    await scene.clock.advance(60.0)
+    with pytest.raises(DeadlinePassed):
+        await waiting
+    assert scene.supervisor.slots.waiting == 0
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_model_that_cannot_come_in_time_is_told_at_once(scene: Scene) -> None:
+    """T-8: 503 with Retry-After."""
+
+    async def summon(within_s: float) -> float:
+        raise Unavailable(retry_after_s=7.0)
+
+    with pytest.raises(Unavailable):
+        await conversation(scene, summon).complete(ASKED)
     assert scene.runs() == []
