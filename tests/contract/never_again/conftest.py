@@ -1,6 +1,8 @@
 """Models that the requirements' tests share; each is loaded once."""
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -50,9 +52,7 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Engine[Any]:
 def pocket_wan(tmp_path_factory: pytest.TempPathFactory) -> Engine[Any]:
     """The pocket video model, trained, asked for clips so short that they take a second."""
     folder = tmp_path_factory.mktemp("pocket") / "video"
-    folder.mkdir()
-    for part in (POCKET / "video").iterdir():
-        (folder / part.name).symlink_to(part)
+    shutil.copytree(POCKET / "video", folder, copy_function=os.symlink)
     (folder / "ourvidz.json").unlink()
     native = {"sizes": [[64, 96]], "frames": [5], "max_prompt_tokens": 64}
     (folder / "ourvidz.json").write_text(json.dumps({"name": "pocket", "native": native}))
