@@ -1,4 +1,4 @@
-"""The control plane beside three peers: how soon an idle worker begins, how many jobs a second.
+"""The control plane beside its peers: how soon an idle worker begins, how many jobs a second.
 
 Usage: python -m bench.control_plane [--jobs 1000] [--spaced 20] [--passes 2] [--only NAME ...]
 
@@ -20,15 +20,14 @@ from typing import get_args
 
 from bench.load import Measured
 from bench.ours import measure_in_process, measure_pod, measure_queue
-from bench.peers import CONCURRENCY, PEERS
+from bench.peers import CONCURRENCY, OURS, PEERS
 from bench.record import figure, percentile, write
 from bench.redis_server import Durability, redis_server, server_version
 from bench.theirs import measure_peer
 
 GAP_S = 0.25
-OURS = "ours"
 DURABILITIES: tuple[Durability, ...] = get_args(Durability)
-DISTRIBUTIONS = ("saq", "arq", "celery", "redis")
+DISTRIBUTIONS = ("saq", "celery", "taskiq", "taskiq-redis", "redis")
 
 NOTES = (
     f"Bodies do nothing; up to {CONCURRENCY} at once in one worker process of each system.",
@@ -54,7 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--jobs", type=int, default=1000, help="jobs drained in each pass")
     parser.add_argument("--spaced", type=int, default=20, help="single jobs in each pass")
     parser.add_argument("--passes", type=int, default=2)
-    parser.add_argument("--only", nargs="*", choices=PEERS, default=list(PEERS))
+    peers = [name for name in PEERS if name != OURS]
+    parser.add_argument("--only", nargs="*", choices=peers, default=peers)
     chosen = parser.parse_args(arguments)
     logging.disable(logging.WARNING)
     asyncio.run(run(chosen))

@@ -25,7 +25,7 @@ async def measure_peer(
     await producer.open()
     for number in range(jobs):
         await producer.enqueue(number)
-    command = [sys.executable, "-m", PEERS[name], url, str(records)]
+    command = [sys.executable, "-m", PEERS[name], url, str(records), "0"]
     with (folder / "worker.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, cwd=ROOT)
     try:

@@ -34,3 +34,13 @@ def read(path: Path, kind: bytes) -> dict[int, float]:
         if found == kind:
             times.setdefault(number, at)
     return times
+
+
+def distinct(path: Path, kind: bytes) -> int:
+    """How many different jobs have a record of that kind."""
+    return len(read(path, kind)) if path.exists() else 0
+
+
+def total(path: Path, kind: bytes) -> int:
+    """How many records of that kind there are, repetitions counted."""
+    return sum(found == kind for found, _, _ in RECORD.iter_unpack(path.read_bytes()))

@@ -20,12 +20,15 @@ class Producer(Protocol):
         ...
 
 
-#: Name to the module that is its worker (`python -m MODULE URL WITNESS`) and has `make_producer`.
+#: Name to its module: the worker (`python -m MODULE URL WITNESS BODY_S`) and `make_producer`.
 PEERS = {
+    "ours": "bench.peers.our_lists",
     "saq": "bench.peers.saq_peer",
-    "arq": "bench.peers.arq_peer",
     "celery": "bench.peers.celery_peer",
+    "taskiq": "bench.peers.taskiq_peer",
 }
+
+OURS = "ours"
 
 CONCURRENCY = 10
 """Bodies that each system may run at once."""

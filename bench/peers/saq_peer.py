@@ -1,4 +1,4 @@
-"""SAQ with its own defaults, one worker process."""
+"""SAQ, one worker process, with the settings that recover the most after a kill."""
 
 import asyncio
 import sys
@@ -10,6 +10,9 @@ from bench import witness
 from bench.peers import CONCURRENCY
 
 BODY = "nothing"
+TIMEOUT_S, RETRIES = 10, 5
+SWEEP_S = 5
+"""A job that has run longer than its time-out is swept and tried again."""
 
 
 class SaqProducer:
@@ -25,7 +28,7 @@ class SaqProducer:
 
     async def enqueue(self, number: int) -> None:
         """Hand in one job."""
-        await self._queue.enqueue(BODY, number=number)
+        await self._queue.enqueue(BODY, number=number, timeout=TIMEOUT_S, retries=RETRIES)
 
     async def close(self) -> None:
         """Disconnect."""
@@ -37,16 +40,22 @@ def make_producer(url: str) -> SaqProducer:
     return SaqProducer(url)
 
 
-async def work(url: str, path: str) -> None:
+async def work(url: str, path: str, body_s: float) -> None:
     """Be a worker until a signal."""
 
     async def nothing(_: Any, *, number: int) -> None:  # noqa: ANN401 - SAQ's own context
         witness.note(path, witness.BEGIN, number)
+        await asyncio.sleep(body_s)
         witness.note(path, witness.END, number)
 
-    worker = Worker(Queue.from_url(url), functions=[(BODY, nothing)], concurrency=CONCURRENCY)
+    worker = Worker(
+        Queue.from_url(url),
+        functions=[(BODY, nothing)],
+        concurrency=CONCURRENCY,
+        timers={"sweep": SWEEP_S},
+    )
     await worker.start()
 
 
 if __name__ == "__main__":
-    asyncio.run(work(sys.argv[1], sys.argv[2]))
+    asyncio.run(work(sys.argv[1], sys.argv[2], float(sys.argv[3])))
