@@ -5,6 +5,7 @@ One line of JSON says where it listens: `{"url": …, "database": …}`.
 
 import argparse
 import json
+import signal
 import sys
 from contextlib import ExitStack
 
@@ -28,12 +29,19 @@ def main() -> None:
         callback_secret=options.callback_secret,
         revision=options.revision,
     )
+    signal.signal(signal.SIGTERM, _end)
     with ExitStack() as stack:
         address = options.database or stack.enter_context(postgres_server()).database()
-        emulator = SupabaseEmulator(address, keys=keys, port=options.port)
+        emulator = stack.enter_context(SupabaseEmulator(address, keys=keys, port=options.port))
         sys.stdout.write(json.dumps({"url": emulator.url, "database": address}) + "\n")
         sys.stdout.flush()
-        emulator.serve()
+        while True:
+            signal.pause()
+
+
+def _end(_number: int, _frame: object) -> None:
+    """End in order, so that a database server of ours ends too."""
+    raise SystemExit(0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The emulator on a real port: in a thread of a test, or as the main thing of a process."""
+"""The emulator, or any other application, on a real port of this machine, in its own thread."""
 
 import socket
 from collections.abc import Iterator
@@ -38,16 +38,12 @@ class LocalServer(uvicorn.Server):
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", port))
-        self._thread = Thread(target=self.serve_here, name="local-server", daemon=True)
+        self._thread = Thread(target=self._serve_here, name="local-server", daemon=True)
 
     @property
     def url(self) -> str:
         """Its address; the host is a name, because that of a reference must be one."""
         return f"http://localhost:{self._socket.getsockname()[1]}"
-
-    def serve_here(self) -> None:
-        """Serve in this thread until told to end."""
-        self.run(sockets=[self._socket])
 
     def begin(self) -> None:
         """Serve in another thread, and return once it does."""
@@ -64,6 +60,9 @@ class LocalServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._up.set()
+
+    def _serve_here(self) -> None:
+        self.run(sockets=[self._socket])
 
 
 class SupabaseEmulator:
@@ -98,10 +97,6 @@ class SupabaseEmulator:
     def url(self) -> str:
         """What `SUPABASE_URL` is set to."""
         return self._server.url
-
-    def serve(self) -> None:
-        """Serve in this thread until a signal ends it."""
-        self._server.serve_here()
 
 
 @contextmanager

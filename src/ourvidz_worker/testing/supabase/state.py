@@ -15,6 +15,8 @@ from ourvidz_worker.testing.supabase.database import Database
 from ourvidz_worker.testing.supabase.faults import Call, Faults
 
 Role = Literal["service", "anon"]
+Revision = Literal["C1", "C2"]
+"""The application's client of 2025, and that of 2026."""
 TEMPORARY = frozenset({"image/png", "image/jpeg", "image/webp", "video/mp4"})
 
 
@@ -48,7 +50,7 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     anon: str = "anon-key-of-the-emulator"
     """A key that is accepted but may read no row (K-20)."""
     callback_secret: str = "callback-secret-of-the-emulator"  # noqa: S105 - a test's own
-    revision: Literal["C1", "C2"] = "C2"
+    revision: Revision = "C2"
 
 
 @dataclass(kw_only=True)
