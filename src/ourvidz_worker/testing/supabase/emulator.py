@@ -100,6 +100,7 @@ async def _record(state: State, name: str, request: Request) -> Call:
         size=len(body),
         sha256=hashlib.sha256(body).hexdigest(),
         body=body if len(body) <= MAX_BODY else b"",
+        at=state.clock.now(),
     )
     state.record(call)
     return call

@@ -59,6 +59,8 @@ class Call(msgspec.Struct, kw_only=True):
     size: int
     sha256: str
     body: bytes
+    at: float
+    """When it came in, wall-clock seconds."""
     status: int | None = None
     """What was answered; None when nothing was."""
     executed: bool = False
