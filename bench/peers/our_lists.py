@@ -38,7 +38,7 @@ class OurProducer:
 
     async def enqueue(self, number: int) -> None:
         """Hand in one job."""
-        await self._redis.rpush(LIST, element(number))  # type: ignore[misc]  # sync and async
+        await self._redis.rpush(LIST, element(number))
 
     async def close(self) -> None:
         """Disconnect."""
