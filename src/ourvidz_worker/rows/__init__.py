@@ -18,7 +18,10 @@ class RowsSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 #: Name to `module:class`; each class takes `(settings: RowsSettings, clock: Clock)`.
-ROWS = {"none": "ourvidz_worker.rows.none:NoRows"}
+ROWS = {
+    "none": "ourvidz_worker.rows.none:NoRows",
+    "supabase": "ourvidz_worker.rows.supabase:SupabaseRows",
+}
 
 
 def make_rows(name: str, settings: RowsSettings, clock: Clock) -> Rows:
