@@ -15,6 +15,8 @@ from ourvidz_worker.testing.desks import VERSION, FakePod, client_of
 
 pytestmark = pytest.mark.anyio
 
+SIDES: tuple[Side, Side] = ("wan", "chat")
+
 
 async def get(pod: FakePod, path: str, *, side: Side = "wan") -> dict[str, Any]:
     """The JSON reply to a call without a key."""
@@ -25,7 +27,19 @@ async def get(pod: FakePod, path: str, *, side: Side = "wan") -> dict[str, Any]:
     return told
 
 
+async def test_both_ports_serve_every_route() -> None:
+    """H-1, H-2: the port only selects the type and the defaults."""
+    wan, chat = [await get(FakePod(), "/", side=side) for side in SIDES]
+    assert wan["endpoints"] == chat["endpoints"]
+    for side in SIDES:
+        async with client_of(FakePod().app(side=side), key=None) as client:
+            for row in ROWS:
+                reply = await client.options(row.path.replace("{", "").replace("}", ""))
+                assert reply.status_code == 204
+
+
 async def test_the_front_door() -> None:
+    """2.4: what answers here."""
     told = await get(FakePod(), "/")
     assert (told["service"], told["status"]) == ("ourvidz-worker", "healthy")
     assert told["version"] == VERSION
@@ -38,6 +52,7 @@ async def test_the_front_door() -> None:
     [("wan", ["sdxl", "wan"], "pocket-sdxl"), ("chat", ["chat"], "pocket-chat")],
 )
 async def test_worker_info(path: str, side: Side, kinds: list[str], model: str) -> None:
+    """2.4, H-2: the port selects the type, the default model and nothing else."""
     told = await get(FakePod(), path, side=side)
     assert (told["worker_type"], told["worker_types"], told["model"]) == (side, kinds, model)
     assert told["architecture"] == "pure_inference_engine"
@@ -69,6 +84,7 @@ async def test_worker_info(path: str, side: Side, kinds: list[str], model: str) 
 
 
 async def test_health_has_every_member() -> None:
+    """H-11; and H-22 for the list of addresses."""
     told = await get(FakePod(), "/health")
     endpoints = told.pop("endpoints")
     assert {"/chat", "/v1/jobs"} <= set(endpoints)
@@ -100,6 +116,7 @@ async def test_health_has_every_member() -> None:
 
 
 async def test_health_asks_for_its_own_side() -> None:
+    """H-2, H-12: readiness is that of the port's default model."""
     pod = FakePod()
     assert (await get(pod, "/health", side="chat"))["worker_type"] == "chat"
     assert pod.view.sides == ["chat"]
@@ -116,6 +133,7 @@ async def test_health_asks_for_its_own_side() -> None:
     ],
 )
 async def test_health_s_status_is_its_state(status: HealthStatus, code: int) -> None:
+    """H-12: starting and degraded are 200, draining and unhealthy 503."""
     pod = FakePod()
     problems = ("the image lane is down", "no information")
     pod.view.view = replace(pod.view.view, status=status, ready=False, problems=problems)

@@ -41,6 +41,7 @@ def events(text: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 async def test_chat() -> None:
+    """T-4, P-5: every member; `sfw_mode` is echoed and changes nothing."""
     pod = FakePod()
     assert await post(pod, "/chat", {"messages": TURNS, "sfw_mode": True}) == {
         "success": True,
@@ -63,12 +64,14 @@ async def test_chat() -> None:
 
 
 async def test_no_turn_is_ever_added() -> None:
+    """T-2, P-1, §12 line 38."""
     pod = FakePod()
     await post(pod, "/chat", {"messages": TURNS[1:]})
     assert [message.role for message in pod.texts.requests[0].messages] == ["user"]
 
 
 async def test_enhance_in_both_forms() -> None:
+    """T-4, T-7: the messages form and the prompt form."""
     pod = FakePod()
     told = await post(pod, "/enhance", {"messages": TURNS, "prompt": "not looked at"})
     assert (told["enhanced_prompt"], told["model_info"]["parameters"]["max_tokens"]) == (
@@ -90,6 +93,7 @@ async def test_enhance_in_both_forms() -> None:
 
 
 async def test_generate_in_both_forms() -> None:
+    """T-6: the inputs form continues raw text with Base."""
     pod = FakePod()
     told = await post(pod, "/generate", {"messages": TURNS})
     assert "generated_text" not in told
@@ -100,6 +104,7 @@ async def test_generate_in_both_forms() -> None:
 
 
 async def test_an_empty_text_is_a_success() -> None:
+    """T-5, §12 line 38."""
     pod = FakePod()
     pod.texts.pieces = [" \n"]
     told = await post(pod, "/chat", {"messages": TURNS})
@@ -107,11 +112,13 @@ async def test_an_empty_text_is_a_success() -> None:
 
 
 async def test_truncation_is_reported() -> None:
+    """T-3: `truncated` and `dropped_messages`."""
     told = await post(FakePod(), "/chat", {"messages": TURNS, "truncate": "oldest"})
     assert (told["truncated"], told["dropped_messages"]) == (True, 2)
 
 
 async def test_too_long_a_prompt_tells_both_numbers() -> None:
+    """T-3: 422 with both numbers."""
     pod = FakePod()
     pod.texts.error = InvalidPrompt("20000 prompt tokens and 512 new ones exceed 16384.")
     async with client_of(pod.app()) as client:
@@ -125,6 +132,7 @@ async def test_too_long_a_prompt_tells_both_numbers() -> None:
     [("/chat", {"messages": TURNS}), ("/generate", {"inputs": "Once"})],
 )
 async def test_a_stream_is_pieces_then_the_same_reply(path: str, body: dict[str, Any]) -> None:
+    """2.3: `stream` is served as events."""
     pod = FakePod()
     async with client_of(pod.app()) as client:
         reply = await client.post(path, json=body | {"stream": True})
@@ -161,6 +169,7 @@ async def test_a_text_without_a_reply_is_a_failure(monkeypatch: pytest.MonkeyPat
 
 
 async def test_the_work_is_closed_and_counted_on_every_path() -> None:
+    """T-8: nothing runs on for nobody."""
     pod = FakePod()
     await post(pod, "/chat", {"messages": TURNS})
     async with client_of(pod.app()) as client:
@@ -171,6 +180,7 @@ async def test_the_work_is_closed_and_counted_on_every_path() -> None:
 async def test_the_log_has_lengths_and_a_digest_but_no_text(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """O-8: lengths and a digest, never the text."""
     with caplog.at_level(logging.INFO, logger="ourvidz_worker.api"):
         await post(FakePod(), "/chat", {"messages": TURNS, "max_tokens": 9})
         await post(FakePod(), "/generate", {"inputs": "Once"})

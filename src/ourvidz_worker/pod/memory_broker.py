@@ -188,6 +188,7 @@ class MemoryBroker:
         act: Callable[[], Coroutine[None, None, None]],
     ) -> None:
         """Do it, and record what came of it, as the device shows it."""
+        await self.look()
         begun, before = self.clock.monotonic(), self.free_bytes
         self._moving = lane
         succeeded = False

@@ -86,11 +86,13 @@ def test_every_class_has_a_row_of_its_own() -> None:
 def test_each_code_has_the_contracts_status(
     kind: type[OurvidzError], status: int, code: str, retryable: bool
 ) -> None:
+    """11: code, status and retryable."""
     problem = problem_of(an_error(kind), REQUEST_ID)
     assert (problem.status, problem.code, problem.retryable) == (status, code, retryable)
 
 
 def test_a_problem_has_every_member() -> None:
+    """H-20."""
     told = json.loads(body_of(RequestError("The field top_p must be less.", field="top_p")))
     assert told == {
         "type": "urn:ourvidz:problem:invalid_request",
@@ -114,6 +116,7 @@ def test_a_bad_reference_tells_its_reason() -> None:
 
 @pytest.mark.parametrize("kind", classes())
 def test_no_body_holds_a_forbidden_word(kind: type[OurvidzError]) -> None:
+    """H-22, §12 line 39."""
     body = body_of(an_error(kind)).lower()
     assert [word for word in FORBIDDEN if word in body] == []
 
@@ -166,4 +169,5 @@ def test_some_replies_have_headers(error: OurvidzError, name: str, value: str) -
 
 
 def test_facts_are_told_to_nobody() -> None:
+    """H-4, H-21."""
     assert "/secret/place" not in body_of(OurvidzError(cause="/secret/place"))

@@ -17,6 +17,7 @@ def use(limit: RateLimit, address: str, times: int = 1) -> None:
 
 
 def test_a_minute_s_worth_then_one_a_second() -> None:
+    """A-6: 60 a minute."""
     clock = FakeClock()
     limit = RateLimit(clock, per_minute=60, concurrent=8)
     use(limit, "10.0.0.1", 60)
@@ -32,6 +33,7 @@ def test_a_minute_s_worth_then_one_a_second() -> None:
 
 
 def test_so_many_at_once() -> None:
+    """A-6: so many at once."""
     limit = RateLimit(FakeClock(), per_minute=60, concurrent=2)
     with ExitStack() as places:
         places.enter_context(limit.place("10.0.0.1"))

@@ -40,6 +40,7 @@ def fault(decode: Decode, **fields: object) -> RequestError:
 
 
 def test_defaults_are_the_contracts() -> None:
+    """T-1: the table's defaults alone."""
     order = chat()
     request = order.request
     assert request.sampling == Sampling(max_tokens=512, temperature=0.7, top_p=0.9, top_k=0)
@@ -56,6 +57,7 @@ def test_the_operators_limit_bounds_the_default_too() -> None:
 
 
 def test_everything_given_is_taken() -> None:
+    """2.3: every field of the table, penalties honoured."""
     order = chat(
         max_tokens=4096,
         temperature=0,
@@ -94,6 +96,7 @@ def test_a_single_stop_is_one_string() -> None:
 
 
 def test_roles_need_not_alternate_and_content_may_be_empty() -> None:
+    """T-2."""
     turns = [{"role": "assistant", "content": ""}, {"role": "assistant", "content": "b"}]
     assert len(decode_chat(body(messages=turns), MOST).request.messages) == 2
     many = decode_chat(body(messages=[TURN] * 512), MOST)
@@ -117,6 +120,7 @@ def test_model_names_in_any_case(name: str, model: str) -> None:
 
 
 def test_flags_are_recorded_and_change_nothing() -> None:
+    """P-5, H-5: unknown keys are tolerated."""
     flags = {"sfw_mode": "yes", "content_tier": {"a": 1}, "conversation_id": 7, "other": 1}
     order = chat(**flags)
     assert order.request.recorded.passed_through.keys() == flags.keys() - {"other"}
@@ -143,6 +147,7 @@ def test_flags_are_recorded_and_change_nothing() -> None:
     ],
 )
 def test_the_sentences_that_stay(messages: object, sentence: str) -> None:
+    """H-21."""
     for decode in (decode_chat, decode_enhance):
         error = fault(decode, messages=messages)
         assert (error.sentence, error.field) == (sentence, "messages")
@@ -179,6 +184,7 @@ def test_the_sentences_that_stay(messages: object, sentence: str) -> None:
     ],
 )
 def test_a_field_out_of_its_bounds_is_named(field: str, value: object) -> None:
+    """H-5, P-2: wrong types and values are refused, never clamped."""
     error = fault(decode_chat, messages=[TURN], **{field: value})
     assert error.field == field
     assert field in error.sentence
@@ -195,6 +201,7 @@ def test_the_inputs_form_has_its_own_defaults() -> None:
 
 
 def test_the_inputs_form_has_its_own_words() -> None:
+    """T-6."""
     given = {"max_new_tokens": 9, "top_k": 2, "do_sample": False, "temperature": 1.5}
     order = decode_generate(
         body(inputs="x", parameters={**given, "return_full_text": True}, stream=True), MOST
@@ -229,6 +236,7 @@ def test_generate_takes_the_messages_form_as_chat_does() -> None:
 
 
 def test_the_prompt_form_continues_with_base_and_asks_instruct() -> None:
+    """T-7."""
     base = decode_prompt(body(prompt="a cat ", config={"max_tokens": 5, "top_k": None}), MOST)
     assert (base.request.text, base.request.model) == ("a cat ", "base")
     assert base.request.sampling == Sampling(max_tokens=5)

@@ -49,6 +49,7 @@ def members(reply: msgspec.Struct) -> dict[str, object]:
 
 
 def test_a_chat_reply_has_exactly_these_members() -> None:
+    """T-4, T-9: told by the reply that produced it."""
     assert members(chat_reply(an_order(), written(["Ye", "s."], a_reply()))) == {
         "success": True,
         "response": "Yes.",

@@ -1,6 +1,7 @@
 """The memory left to itself: who is loaded at the start, for demand, afterwards and ahead."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,6 +12,7 @@ from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.domain.memory import GIB, Why
 from ourvidz_worker.domain.messages import Failed
 from ourvidz_worker.pod.memory import AFTER_FAILURE_S
+from ourvidz_worker.telemetry.log import Action
 
 pytestmark = pytest.mark.anyio
 
@@ -167,6 +169,20 @@ async def test_an_attempt_without_memory_sends_idle_workers_away_first(desk: Des
     assert await running == failed
     assert Lane.CHAT not in desk.up()
     assert ("evict", "chat", "out_of_memory", "sdxl") in desk.events()
+
+
+async def test_the_log_tells_every_minute_how_the_device_is(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """O-8: the device's status comes from the driver, every 60 s."""
+    with caplog.at_level(logging.INFO, logger="ourvidz_worker.pod.memory"):
+        await desk.pass_time(120)
+    told = [vars(one) for one in caplog.records if vars(one)["action"] is Action.DEVICE_STATUS]
+    assert [(one["total_bytes"], one["free_bytes"]) for one in told] == [
+        (48 * GIB, 23 * GIB),
+        (48 * GIB, 23 * GIB),
+    ]
+    assert told[0]["device"] == "simulated"
 
 
 async def _evict(desk: Desk, lane: Lane) -> None:
