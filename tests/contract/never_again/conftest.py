@@ -35,9 +35,15 @@ def sdxl(tmp_path_factory: pytest.TempPathFactory) -> Engine[Any]:
 
 
 @pytest.fixture(scope="session")
-def wan(tmp_path_factory: pytest.TempPathFactory) -> Engine[Any]:
-    """A tiny Wan checkpoint with VACE blocks."""
-    return load("wan", build_wan(tmp_path_factory.mktemp("tiny") / "vace", vace=True))
+def wan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Wan checkpoint with VACE blocks, as it lies on the disk."""
+    return build_wan(tmp_path_factory.mktemp("tiny") / "vace", vace=True)
+
+
+@pytest.fixture(scope="session")
+def wan(wan_folder: Path) -> Engine[Any]:
+    """That checkpoint, loaded."""
+    return load("wan", wan_folder)
 
 
 @pytest.fixture(scope="session")
