@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "submit": ("ourvidz_worker.cli.submit:submit", "Hand in a job; wait for its files."),
     "chat": ("ourvidz_worker.cli.chat:chat", "Talk to the chat model."),
     "jobs": ("ourvidz_worker.cli.jobs:jobs", "List, show, follow or cancel jobs."),
+    "memory": ("ourvidz_worker.cli.memory:memory", "Show the device's memory; load and unload."),
     "doctor": ("ourvidz_worker.cli.doctor:doctor", "Check this machine, and say what to mend."),
     "models": ("ourvidz_worker.cli.models:models", "List, verify or fetch the small models."),
     "openapi": ("ourvidz_worker.cli.openapi:openapi", "Print the description of the HTTP API."),

@@ -32,6 +32,7 @@ from ourvidz_worker.client.results import (
     JobEvent,
     JobFault,
     JobView,
+    ModelsMoved,
     Progress,
     SavedFile,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "JobOptions",
     "JobView",
     "KeyRejected",
+    "ModelsMoved",
     "NotKnown",
     "NotNow",
     "PodFailed",

@@ -28,6 +28,7 @@ from ourvidz_worker.client.results import (
     Health,
     JobEvent,
     JobView,
+    ModelsMoved,
     SavedFile,
 )
 from ourvidz_worker.client.transport import (
@@ -36,8 +37,10 @@ from ourvidz_worker.client.transport import (
     choose_id,
     connection_error,
     http_settings,
+    timeout_of,
 )
 from ourvidz_worker.clock import SystemClock
+from ourvidz_worker.domain.memory import MemoryReport, MemoryStatus, OperationReply
 from ourvidz_worker.domain.receipt import Receipt
 
 Result = TypeVar("Result")
@@ -133,6 +136,33 @@ class AsyncClient:
         """Store a reference picture; the key returned may be named by that user's jobs."""
         return (await self._send(calls.keep_reference(user_id, picture))).reference
 
+    async def memory_status(self) -> MemoryStatus:
+        """How the device's memory is used; raises `NotNow` where the pod has no device."""
+        return await self._send(calls.memory_status())
+
+    async def memory_report(self) -> MemoryReport:
+        """Every worker's memory, what is expected, and the last moves with their reasons."""
+        return await self._send(calls.memory_report())
+
+    async def load_model(self, which: str | None = None, *, force: bool = False) -> ModelsMoved:
+        """Load a model; `force` evicts idle ones to make room."""
+        return await self._send(calls.move_model("load", which, force=force))
+
+    async def unload_model(self, which: str | None = None, *, force: bool = False) -> ModelsMoved:
+        """Unload a model once its users have ended; `force` sends their work back to the queue."""
+        return await self._send(calls.move_model("unload", which, force=force))
+
+    async def operate(
+        self,
+        operation: str,
+        *,
+        target: str | None = None,
+        required_gb: float | None = None,
+        force: bool = False,
+    ) -> OperationReply:
+        """Carry out one operation on the device's memory."""
+        return await self._send(calls.operate(operation, target, required_gb, force=force))
+
     async def events(
         self, job_id: str, *, after: int = 0, patience_s: float = PATIENCE_S
     ) -> AsyncGenerator[JobEvent]:
@@ -199,6 +229,7 @@ class AsyncClient:
                 params=dict(call.query),
                 content=call.body,
                 headers=call.headers(),
+                timeout=timeout_of(call.patience_s, self._http.timeout),
             )
         except httpx.RequestError as error:
             raise connection_error(self.url, error) from error

@@ -14,8 +14,10 @@ from ourvidz_worker.client.results import (
     Health,
     JobList,
     JobView,
+    ModelsMoved,
     ReferenceKept,
 )
+from ourvidz_worker.domain.memory import MemoryReport, MemoryStatus, OperationReply
 from ourvidz_worker.domain.receipt import Receipt
 
 Result = TypeVar("Result")
@@ -24,6 +26,9 @@ Message = Mapping[str, str]
 
 _SUCCESS = frozenset(range(200, 300))
 _UNWELL = 503
+
+MOVE_PATIENCE_S = 900.0
+"""A model's load may take minutes, and an unload waits for its users first."""
 
 
 class ChatOptions(TypedDict, total=False):
@@ -56,6 +61,8 @@ class Call(Generic[Result]):
     body: bytes | None = None
     media_type: str | None = None
     good: frozenset[int] = _SUCCESS
+    patience_s: float | None = None
+    """How long the answer may take; None means as long as the client waits for any."""
 
     @property
     def repeatable(self) -> bool:
@@ -151,6 +158,34 @@ def chat(messages: Sequence[Message], options: ChatOptions, *, stream: bool) -> 
     )
 
 
+def memory_status() -> Call[MemoryStatus]:
+    """Ask how the device's memory is used."""
+    return Call(method="GET", path="/memory/status", answer=MemoryStatus)
+
+
+def memory_report() -> Call[MemoryReport]:
+    """Ask for every worker's memory, what is expected, and the last moves."""
+    return Call(method="GET", path="/memory/report", answer=MemoryReport)
+
+
+def move_model(verb: str, which: str | None, *, force: bool) -> Call[ModelsMoved]:
+    """Ask for a model to be loaded or unloaded; `verb` is `load` or `unload`."""
+    return _move(f"/memory/{verb}", ModelsMoved, {"which": which, "force": force})
+
+
+def operate(
+    operation: str, target: str | None, required_gb: float | None, *, force: bool
+) -> Call[OperationReply]:
+    """Ask for one operation on the device's memory."""
+    body = {
+        "operation": operation,
+        "target_worker": target,
+        "required_gb": required_gb,
+        "force": force,
+    }
+    return _move("/emergency/operation", OperationReply, body)
+
+
 def events_path(job_id: str) -> str:
     """Where a job's events are streamed."""
     return f"{_job(job_id)}/events"
@@ -158,3 +193,14 @@ def events_path(job_id: str) -> str:
 
 def _job(job_id: str) -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def _move(path: str, answer: type[Result], body: Mapping[str, Any]) -> Call[Result]:
+    return Call(
+        method="POST",
+        path=path,
+        answer=answer,
+        body=msgspec.json.encode(body),
+        media_type="application/json",
+        patience_s=MOVE_PATIENCE_S,
+    )

@@ -130,6 +130,13 @@ class ChatReply(msgspec.Struct, frozen=True, kw_only=True):
         return self.tokens_generated / self.generation_time if self.generation_time else 0.0
 
 
+class ModelsMoved(msgspec.Struct, frozen=True, kw_only=True):
+    """What was loaded or unloaded, and which models can serve now."""
+
+    message: str
+    models_loaded: dict[str, Any] = {}
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """What `/health` tells; `ready` and `model_loaded` are those of the port asked."""
 

@@ -27,6 +27,7 @@ from ourvidz_worker.client.results import (
     Health,
     JobEvent,
     JobView,
+    ModelsMoved,
     SavedFile,
 )
 from ourvidz_worker.client.transport import (
@@ -35,7 +36,9 @@ from ourvidz_worker.client.transport import (
     choose_id,
     connection_error,
     http_settings,
+    timeout_of,
 )
+from ourvidz_worker.domain.memory import MemoryReport, MemoryStatus, OperationReply
 from ourvidz_worker.domain.receipt import Receipt
 
 Result = TypeVar("Result")
@@ -131,6 +134,33 @@ class Client:
         """Store a reference picture; the key returned may be named by that user's jobs."""
         return self._send(calls.keep_reference(user_id, picture)).reference
 
+    def memory_status(self) -> MemoryStatus:
+        """How the device's memory is used; raises `NotNow` where the pod has no device."""
+        return self._send(calls.memory_status())
+
+    def memory_report(self) -> MemoryReport:
+        """Every worker's memory, what is expected, and the last moves with their reasons."""
+        return self._send(calls.memory_report())
+
+    def load_model(self, which: str | None = None, *, force: bool = False) -> ModelsMoved:
+        """Load a model; `force` evicts idle ones to make room."""
+        return self._send(calls.move_model("load", which, force=force))
+
+    def unload_model(self, which: str | None = None, *, force: bool = False) -> ModelsMoved:
+        """Unload a model once its users have ended; `force` sends their work back to the queue."""
+        return self._send(calls.move_model("unload", which, force=force))
+
+    def operate(
+        self,
+        operation: str,
+        *,
+        target: str | None = None,
+        required_gb: float | None = None,
+        force: bool = False,
+    ) -> OperationReply:
+        """Carry out one operation on the device's memory."""
+        return self._send(calls.operate(operation, target, required_gb, force=force))
+
     def events(
         self, job_id: str, *, after: int = 0, patience_s: float = PATIENCE_S
     ) -> Iterator[JobEvent]:
@@ -192,6 +222,7 @@ class Client:
                 params=dict(call.query),
                 content=call.body,
                 headers=call.headers(),
+                timeout=timeout_of(call.patience_s, self._http.timeout),
             )
         except httpx.RequestError as error:
             raise connection_error(self.url, error) from error

@@ -45,6 +45,11 @@ def http_settings(url: str, key: str, timeout_s: float) -> HttpSettings:
     return HttpSettings(base_url=base_url, headers=headers, timeout=timeout)
 
 
+def timeout_of(patience_s: float | None, usual: httpx.Timeout) -> httpx.Timeout:
+    """How long a call may take that has a patience of its own, or the usual time."""
+    return usual if patience_s is None else httpx.Timeout(patience_s, connect=CONNECT_S)
+
+
 def connection_error(url: str, error: httpx.RequestError) -> ConnectionFailed:
     """Our name for a failure of the connection."""
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):

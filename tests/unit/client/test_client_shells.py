@@ -19,6 +19,7 @@ from ourvidz_worker.client import (
     NotKnown,
     UnexpectedAnswer,
 )
+from ourvidz_worker.client.calls import MOVE_PATIENCE_S
 
 VIEW: dict[str, object] = {"job_id": "j", "type": "video_fast", "status": "completed"}
 Answer = httpx.Response | Exception
@@ -216,3 +217,17 @@ def test_a_view_that_names_a_path_is_refused(run: Runner, tmp_path: Path) -> Non
 def test_an_address_that_is_none_is_named(url: str) -> None:
     with pytest.raises(ConnectionFailed, match="not an address"):
         Client(url)
+
+
+@both
+def test_models_are_moved_and_memory_is_told(run: Runner) -> None:
+    moved = {"message": "loaded: wan", "models_loaded": {"wan_loaded": True}, "success": True}
+    network = Network(reply(moved), reply(moved))
+    told = run(network, lambda client: client.load_model("wan", force=True))
+    run(network, lambda client: client.unload_model())
+    assert told.models_loaded == {"wan_loaded": True}  # type: ignore[attr-defined]
+    first, second = network.requests
+    assert (first.method, first.url.path) == ("POST", "/memory/load")
+    assert msgspec.json.decode(first.content) == {"which": "wan", "force": True}
+    assert first.extensions["timeout"]["read"] == MOVE_PATIENCE_S
+    assert second.url.path == "/memory/unload"
