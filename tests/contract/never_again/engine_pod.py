@@ -120,6 +120,10 @@ class EngineWorker(FakeWorker):
         self.process = FakeProcess()
         self.pipe: EnginePipe = EnginePipe(engine, clock)
         self.link = WorkerLink(self.process, self.pipe, clock)
+        self._engine = engine
+
+    def get_ready(self, capacity: int = 0) -> None:
+        super().get_ready(capacity or self._engine.describe().capacity)
 
 
 class EnginePod(Scene):
@@ -135,6 +139,8 @@ class EnginePod(Scene):
     ) -> None:
         super().__init__(folder)
         self._engine = engine
+        self._bodies: dict[str, list[dict[str, Any]]] = {}
+        self._taking = asyncio.Lock()
         self.references = References(self.storage, max_bytes=MAX_REFERENCE_BYTES, urls=urls)
         preparation = replace(
             self.ports.preparation, references=self.references, falls_back=falls_back
@@ -162,7 +168,9 @@ class EnginePod(Scene):
         await self.queue.submit(self._job(job, payload))
         (lease,) = await self.queue.lease("pod", dict.fromkeys(Lane, 1), 60.0)
         await Delivery(lease, self.supervisor, self.ports, self.recovery).deliver()
-        bodies = await self._bodies()
+        async with self._taking:
+            await self._take_bodies()
+        bodies = self._bodies[str(job["id"])]
         record = await self.record(str(job["id"]))
         return Told(
             statuses=[body["status"] for body in bodies],
@@ -177,13 +185,11 @@ class EnginePod(Scene):
         assert told.statuses == ["processing", Status.COMPLETED], told.end
         return told
 
-    async def _bodies(self) -> list[dict[str, Any]]:
-        found = []
+    async def _take_bodies(self) -> None:
         while rows := await self.queue.due(10):
             for row in rows:
-                found.append(json.loads(row.body))
+                self._bodies.setdefault(row.job_id, []).append(json.loads(row.body))
                 await self.queue.delivered(row)
-        return found
 
     def _job(self, job: Mapping[str, object], payload: bytes) -> Job:
         row = find_job_type(str(job["type"]))
