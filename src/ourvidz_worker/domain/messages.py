@@ -39,13 +39,17 @@ class Describe(msgspec.Struct, frozen=True, kw_only=True, tag="describe", tag_fi
     """Say what the engine is and holds."""
 
 
+class Trim(msgspec.Struct, frozen=True, kw_only=True, tag="trim", tag_field="message"):
+    """Give cached device memory back to the driver; what is computed goes on."""
+
+
 class Drain(msgspec.Struct, frozen=True, kw_only=True, tag="drain", tag_field="message"):
     """Take no more; stop what runs after `grace_s` seconds, then exit with code 0."""
 
     grace_s: float
 
 
-Command = Run | Cancel | Describe | Drain
+Command = Run | Cancel | Describe | Trim | Drain
 
 
 # ---- reports ------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import msgspec
 
 from ourvidz_worker.domain.errors import ConfigError
 from ourvidz_worker.engines.base import Engine, Gate, Product, Stage, Task
+from ourvidz_worker.engines.caches import give_back_caches
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,4 +45,14 @@ def make_engine(name: str, settings: EngineSettings) -> Engine[Any]:
     return engine
 
 
-__all__ = ["ENGINES", "Engine", "EngineSettings", "Gate", "Product", "Stage", "Task", "make_engine"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineSettings",
+    "Gate",
+    "Product",
+    "Stage",
+    "Task",
+    "give_back_caches",
+    "make_engine",
+]

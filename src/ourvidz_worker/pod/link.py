@@ -28,6 +28,7 @@ from ourvidz_worker.domain.messages import (
     Run,
     Stopped,
     TextPiece,
+    Trim,
 )
 from ourvidz_worker.pod.pipe import WorkerPipe
 from ourvidz_worker.pod.process import WorkerProcess
@@ -115,6 +116,11 @@ class WorkerLink:
         """Ask the worker to finish what it can in `grace_s`, and to exit."""
         if self.ready.is_set():
             await self._pipe.send(Drain(grace_s=grace_s))
+
+    async def trim(self) -> None:
+        """Ask the worker to give cached device memory back; it does so before its next attempt."""
+        if self.ready.is_set():
+            await self._pipe.send(Trim())
 
     def give_up(self, reason: str) -> None:
         """Whatever still runs counts as stopped for `reason`, whatever the worker says later."""

@@ -116,6 +116,8 @@ class MemoryOperations:
         return f"unloaded {', '.join(gone)}" if gone else NOTHING
 
     async def _clean_up(self, order: Order) -> str:
+        for worker in self._broker.workers.values():
+            await worker.trim()
         gone = []
         for lane in CLEANED:
             if lane in self._broker.workers and self._may_leave(lane, force=order.force):

@@ -213,8 +213,10 @@ class Supervisor:
             self._news.set()
         if isinstance(outcome, Finished):
             self.peak_bytes = max(self.peak_bytes, outcome.receipt.peak_bytes)
-        if isinstance(outcome, Failed) and outcome.code == OutOfMemory.code and self.relieve:
-            await self.relieve(self.lane)
+        if isinstance(outcome, Failed) and outcome.code == OutOfMemory.code:
+            await link.trim()
+            if self.relieve is not None:
+                await self.relieve(self.lane)
         return outcome
 
     def holds(self, attempt_id: str) -> bool:
@@ -225,6 +227,11 @@ class Supervisor:
         """Stop one attempt at its next step; one that has ended is no error."""
         if self._link is not None:
             await self._link.cancel(attempt_id, reason)
+
+    async def trim(self) -> None:
+        """Have cached device memory given back; away or busy, there is nothing to give."""
+        if self._link is not None and not self._link.running:
+            await self._link.trim()
 
     async def stop(self, grace_s: float) -> None:
         """Let the worker finish for `grace_s`, then end it; `serve` returns afterwards."""

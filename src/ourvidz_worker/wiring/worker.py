@@ -16,7 +16,7 @@ from types import FrameType
 from ourvidz_worker.clock import SystemClock
 from ourvidz_worker.domain.errors import ConfigError
 from ourvidz_worker.domain.messages import Description, Drain
-from ourvidz_worker.engines import make_engine
+from ourvidz_worker.engines import give_back_caches, make_engine
 from ourvidz_worker.telemetry.log import Action, start_logging
 from ourvidz_worker.wiring.worker_spec import WorkerSpec, read_spec
 from ourvidz_worker.worker.lifeline import die_with_parent
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         inbox=inbox,
         clock=SystemClock(),
         threads=real_threads(),
+        trim=give_back_caches,
     )
     pipe.start()
     code = worker.serve()

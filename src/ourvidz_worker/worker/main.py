@@ -31,6 +31,7 @@ from ourvidz_worker.domain.messages import (
     Ready,
     Report,
     Run,
+    Trim,
 )
 from ourvidz_worker.engines import Engine
 from ourvidz_worker.telemetry.log import Action
@@ -88,8 +89,12 @@ class Worker:
         inbox: SimpleQueue[Event],
         clock: Clock,
         threads: Threads,
+        trim: Callable[[], None] = lambda: None,
     ) -> None:
-        """`make` builds the engine; `outline` describes it until it is loaded."""
+        """`make` builds the engine; `outline` describes it until it is loaded.
+
+        `trim` gives cached device memory back.
+        """
         self.exit_code: int | None = None
         self._make = make
         self._outline = outline
@@ -97,6 +102,7 @@ class Worker:
         self._inbox = inbox
         self._clock = clock
         self._threads = threads
+        self._trim = trim
         self._engine: Engine[Any] | None = None
         self._compute: Executor | None = None
         self._active: dict[str, _Active] = {}
@@ -131,6 +137,8 @@ class Worker:
                 self._stop(event.attempt_id, event.reason)
             case Describe():
                 self._send(self._engine.describe() if self._engine else self._outline)
+            case Trim():
+                self._trim()
             case Drain():
                 self._drain(event.grace_s)
             case LoadEnded():

@@ -16,7 +16,7 @@ from ourvidz_worker.domain.errors import (
 )
 from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.domain.memory import GIB, Operation, OperationReply, Order
-from ourvidz_worker.domain.messages import Stopped
+from ourvidz_worker.domain.messages import Stopped, Trim
 from ourvidz_worker.pod.memory_operations import ON_A_DEVICE
 
 pytestmark = pytest.mark.anyio
@@ -126,6 +126,7 @@ async def test_force_cleanup_unloads_idle_chat_then_wan_and_never_sdxl(desk: Des
     """9: success if more than 10 GB are available afterwards."""
     told = await operate(desk, Operation.FORCE_CLEANUP)
     assert (told.action_taken, desk.up()) == ("unloaded chat", {Lane.IMAGE})
+    assert all(Trim() in desk.fakes[lane].pipe.sent for lane in (Lane.IMAGE, Lane.CHAT))
     await done(desk, desk.memory.load([Lane.VIDEO]))
     desk.foreign_bytes = 7 * GIB
     told = await operate(desk, Operation.FORCE_CLEANUP)

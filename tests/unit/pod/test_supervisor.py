@@ -23,6 +23,7 @@ from ourvidz_worker.domain.messages import (
     LoadFailed,
     Run,
     Stopped,
+    Trim,
 )
 from ourvidz_worker.domain.receipt import Receipt
 from ourvidz_worker.domain.request import ChatRequest, Sampling
@@ -349,3 +350,4 @@ async def test_memory_is_asked_for_before_an_attempt_that_ran_out_of_it_ends(
     worker.pipe.reports.put_nowait(failed)
     assert await running == failed
     assert asked == [Lane.CHAT]
+    assert worker.pipe.sent[-1] == Trim()

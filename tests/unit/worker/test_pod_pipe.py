@@ -21,6 +21,7 @@ from ourvidz_worker.domain.messages import (
     Report,
     Run,
     TextPiece,
+    Trim,
 )
 from ourvidz_worker.domain.receipt import Receipt
 from ourvidz_worker.worker.pipe import PodLost, PodPipe, decode_command, encode_report
@@ -72,6 +73,7 @@ def test_commands_come_down_in_order_and_equal(ends: Ends, tmp_path: Path) -> No
         make_run(tmp_path, "a3", TALK),
         Cancel(attempt_id="a1", reason="deadline"),
         Describe(),
+        Trim(),
         Drain(grace_s=1.5),
     ]
     for command in commands:

@@ -24,6 +24,7 @@ from ourvidz_worker.domain.messages import (
     Ready,
     Report,
     Stopped,
+    Trim,
 )
 from ourvidz_worker.engines import Engine
 from ourvidz_worker.testing.clock import FakeClock
@@ -41,6 +42,7 @@ class Bench:
         self.clock, self.hands, self.sent = FakeClock(), Hands(), list[Report]()
         self.inbox: SimpleQueue[Event] = SimpleQueue()
         self.engine = engine or fake_engine(capacity=2)
+        self.trimmed: list[bool] = []
         self.worker = Worker(
             lambda: self.engine,
             OUTLINE,
@@ -48,6 +50,7 @@ class Bench:
             inbox=self.inbox,
             clock=self.clock,
             threads=self.hands.threads(),
+            trim=lambda: self.trimmed.append(True),
         )
         self.worker.start()
         if ready:
@@ -95,6 +98,16 @@ def test_it_answers_while_it_loads_and_then_is_ready() -> None:
     assert bench.hands.capacities == [2]
     bench.take(Describe())
     assert only(bench.sent, Description)[-1] == bench.engine.describe()
+
+
+def test_it_gives_caches_back_when_it_is_told_to(tmp_path: Path) -> None:
+    """M-4, M-5: by command alone, never on the way of an attempt."""
+    bench = Bench()
+    bench.take(make_run(tmp_path))
+    bench.compute()
+    assert bench.trimmed == []
+    bench.take(Trim())
+    assert bench.trimmed == [True]
 
 
 def test_it_beats_every_second_with_its_steps(tmp_path: Path) -> None:
