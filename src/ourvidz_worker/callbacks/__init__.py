@@ -3,7 +3,12 @@
 `callbacks.sender` is loaded apart, because it brings the network library with it.
 """
 
-from ourvidz_worker.callbacks.body import completed_body, failed_body, processing_body
+from ourvidz_worker.callbacks.body import (
+    completed_body,
+    failed_body,
+    processing_body,
+    progress_body,
+)
 from ourvidz_worker.callbacks.metadata import Done
 from ourvidz_worker.callbacks.outbox import Outbox, OwedCallback
 from ourvidz_worker.callbacks.pump import OutboxPump, Sender
@@ -21,5 +26,6 @@ __all__ = [
     "completed_body",
     "failed_body",
     "processing_body",
+    "progress_body",
     "read_webhook_secret",
 ]

@@ -37,6 +37,12 @@ def processing_body(job_id: str, *, worker_id: str) -> bytes:
     return _encode(job_id, worker_id, "processing", assets=[], message=None)
 
 
+def progress_body(job_id: str, *, worker_id: str, fraction: float) -> bytes:
+    """Work goes on: `fraction` (0..1) of it is done (K-10)."""
+    said = {"metadata": {"progress": round(fraction, 3)}}
+    return _encode(job_id, worker_id, "processing", assets=[], message=None, last=said)
+
+
 def completed_body(done: Done, *, worker_id: str, at: float, bucket_prefix: bool = False) -> bytes:
     """Every asset is stored; `at` is wall-clock seconds."""
     return _encode(

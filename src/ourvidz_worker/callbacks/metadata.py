@@ -90,7 +90,8 @@ def metadata_of(done: Done) -> dict[str, object]:
     if "steps" in said:
         said["num_inference_steps"] = said["steps"]
     if done.fell_back:
-        said |= _of_fallback(request)
+        asked = done.facts.get("requested_reference_mode")
+        said |= _of_fallback(request) | ({"requested_reference_mode": asked} if asked else {})
         said = {key: value for key, value in said.items() if key not in WITHOUT_REFERENCE}
     differing = _differing(done.assets)
     return {
@@ -154,7 +155,7 @@ def _of_video(request: VideoRequest, done: Done) -> dict[str, object]:
         "frame_num": request.frames if clip else None,
         "requested_frame_num": request.requested_frames if clip else None,
         "fps": FPS if clip else None,
-        "num_images": None if clip else len(done.assets),
+        "num_images": len(done.assets),
         "requested_resolution": request.requested_size,
     }
 
@@ -180,7 +181,7 @@ def _of_text(done: Done) -> dict[str, object]:
 
 
 def _of_fallback(request: Request) -> dict[str, object]:
-    still = isinstance(request, ImageRequest)
+    still = isinstance(request, ImageRequest) or getattr(request, "frames", 0) == 1
     return {
         "fallback_from": "img2img" if still else "img2video",
         "fallback_to": "txt2img" if still else "txt2video",

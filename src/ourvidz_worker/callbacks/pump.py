@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol
 
 from ourvidz_worker.callbacks.outbox import Outbox, OwedCallback, Row
+from ourvidz_worker.callbacks.progress import ProgressPace, ProgressRow
 from ourvidz_worker.callbacks.schedule import GiveUp, Move, Postpone, next_move
 from ourvidz_worker.callbacks.verdict import Delivered, Parked, Verdict
 from ourvidz_worker.clock import Clock
@@ -56,12 +57,27 @@ class OutboxPump(Generic[Row]):
         self._skipped = skipped
         self._wake = asyncio.Event()
         self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._rowless: set[str] = set()
+        self._pace = ProgressPace(clock)
         self.refused = False
         """True while our keys are refused: the pod's health is degraded."""
 
     def kick(self) -> None:
         """Something may be due now."""
         self._wake.set()
+
+    def expect_no_row(self, job_id: str) -> None:
+        """The receiver has no row of this job: that it finds none counts as accepted (J-2)."""
+        self._rowless.add(job_id)
+
+    def tell_progress(self, job_id: str, body: Callable[[], bytes]) -> None:
+        """Send a progress callback if one is due and nothing else of the job is under way."""
+        free = len(self._under_way) < AT_ONCE and job_id not in self._under_way
+        if free and self._pace.is_due(job_id):
+            row = ProgressRow(job_id=job_id, body=body(), created_at=self._clock.now())
+            task = asyncio.create_task(self._deliver_progress(row))
+            self._under_way[job_id] = task
+            task.add_done_callback(lambda _: self._wake.set())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until `stop`; then every row that is due is tried once more, and it returns."""
@@ -132,7 +148,13 @@ class OutboxPump(Generic[Row]):
         """Try one row and write down what became of it, however long that takes."""
         verdict = await self._sender.send(row)
         self._watch_keys(verdict, row)
-        move = next_move(row, verdict, now=self._clock.now(), jitter=self._jitter())
+        move = next_move(
+            row,
+            verdict,
+            now=self._clock.now(),
+            jitter=self._jitter(),
+            is_rowless=row.job_id in self._rowless,
+        )
         self._log_move(row, move)
         while True:
             try:
@@ -141,8 +163,25 @@ class OutboxPump(Generic[Row]):
             except OurvidzError as error:
                 self._log_outbox(error)
                 await self._clock.sleep(OUTBOX_AGAIN_S)
+        if not isinstance(move, Postpone):
+            self._settled(row)
         if isinstance(verdict, Delivered) and verdict.skipped and row.status == "processing":
             self._skipped(row.job_id)
+
+    async def _deliver_progress(self, row: ProgressRow) -> None:
+        """Try once; whatever comes of it, the next one says more."""
+        verdict = await self._sender.send(row)
+        self._watch_keys(verdict, row)
+        if isinstance(verdict, Delivered) and verdict.skipped:
+            self._skipped(row.job_id)
+
+    def _settled(self, row: Row) -> None:
+        """Progress is told between `processing` and the end, and at no other time."""
+        if row.status == "processing":
+            self._pace.begin(row.job_id)
+        else:
+            self._pace.end(row.job_id)
+            self._rowless.discard(row.job_id)
 
     async def _write(self, row: Row, move: Move) -> None:
         if isinstance(move, Postpone):
@@ -152,7 +191,7 @@ class OutboxPump(Generic[Row]):
         else:
             await self._outbox.delivered(row)
 
-    def _watch_keys(self, verdict: Verdict, row: Row) -> None:
+    def _watch_keys(self, verdict: Verdict, row: OwedCallback) -> None:
         """Remember whether our keys are refused; only a receiver that takes them clears it."""
         if isinstance(verdict, Parked):
             self.refused = True

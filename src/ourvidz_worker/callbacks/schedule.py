@@ -36,14 +36,20 @@ class GiveUp(msgspec.Struct, frozen=True, kw_only=True):
 Move = Strike | Postpone | GiveUp
 
 
-def next_move(row: OwedCallback, verdict: Verdict, *, now: float, jitter: float) -> Move:
-    """What becomes of a row after one more try; `jitter` is 0..1, `now` wall-clock seconds."""
+def next_move(
+    row: OwedCallback, verdict: Verdict, *, now: float, jitter: float, is_rowless: bool = False
+) -> Move:
+    """What becomes of a row after one more try; `jitter` is 0..1, `now` wall-clock seconds.
+
+    `is_rowless` says that the receiver is known to have no row of the job.
+    """
     if isinstance(verdict, Delivered):
         return Strike()
     if isinstance(verdict, Final):
         return GiveUp(reason=verdict.reason)
     tries = row.tries + 1
-    if not isinstance(verdict, Parked) and verdict.at_most == NOT_FOUND_TRIES and _is_chat(row):
+    is_missing = not isinstance(verdict, Parked) and verdict.at_most == NOT_FOUND_TRIES
+    if is_missing and (is_rowless or _is_chat(row)):
         return Strike()
     if tries >= _most_tries(row, verdict):
         return GiveUp(reason=f"{verdict.error}, tried {tries} times")

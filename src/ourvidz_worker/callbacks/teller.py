@@ -2,7 +2,12 @@
 
 from typing import Protocol
 
-from ourvidz_worker.callbacks.body import completed_body, failed_body, processing_body
+from ourvidz_worker.callbacks.body import (
+    completed_body,
+    failed_body,
+    processing_body,
+    progress_body,
+)
 from ourvidz_worker.callbacks.metadata import Done
 from ourvidz_worker.clock import Clock
 from ourvidz_worker.domain.artifact import Asset, Facts
@@ -56,6 +61,10 @@ class Teller:
         """The body that says that work begins."""
         return processing_body(lease.job.id, worker_id=self._worker_id)
 
+    def progress(self, lease: Lease, fraction: float) -> bytes:
+        """The body that says how far the work is."""
+        return progress_body(lease.job.id, worker_id=self._worker_id, fraction=fraction)
+
     def ended(self, lease: Lease, end: End) -> bytes | None:
         """The body that says how the job ended; None for a cancelled one (K-20)."""
         job, at = lease.job, self._clock.now()
@@ -66,7 +75,12 @@ class Teller:
             return failed_body(
                 job.id, worker_id=self._worker_id, at=at, sentence=sentence, facts=end.facts
             )
-        request = read_job(job.payload, limits=self._limits, job_id=job.id).request
+        request = read_job(
+            job.payload,
+            limits=self._limits,
+            job_id=job.id,
+            with_references=end.facts.get("fallback_used") is not True,
+        ).request
         seed = getattr(request, "seed", None)
         done = Done(
             job_id=job.id,

@@ -115,16 +115,25 @@ class VideoRequest(msgspec.Struct, frozen=True, kw_only=True, tag="video", tag_f
     conditioning_scale: float | None = None
     enhancement_messages: tuple[Message, ...] = ()
     enhancement_text: str | None = None
+    extended_from: str | None = None
+    """Where the worker extended the prompt: how it begins; only what follows may be cut (W-3)."""
     allow_truncation: bool = False
     allow_fallback: bool | None = None
     recorded: Recorded = Recorded()
 
 
 class AdminRequest(msgspec.Struct, frozen=True, kw_only=True, tag="admin", tag_field="kind"):
-    """A question about the pod itself, asked through the queue (contract 3.6)."""
+    """A question about the pod itself, or a change of its memory, through the queue (3.6).
+
+    `target` is a model family (`sdxl`, `chat`, `wan`), `required_gb` in GiB.
+    """
 
     job_type: str
     operation: str = "memory_status"
+    target: str | None = None
+    required_gb: float | None = None
+    force: bool = False
+    reason: str | None = None
     recorded: Recorded = Recorded()
 
 

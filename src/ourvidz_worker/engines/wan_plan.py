@@ -55,7 +55,8 @@ def make_plan(task: Task, checkpoint: ClipCheckpoint) -> ClipPlan:
     mode, scale = mode_of(request), scale_of(request)
     if mode is not Mode.NONE and checkpoint.vace is None:
         raise ModelLoadFailed(
-            "No VACE weights are set for references; let WAN_VACE_MODEL_PATH name them."
+            "No VACE weights are set for references; let WAN_VACE_MODEL_PATH name them.",
+            field="reference",
         )
     cut = request.allow_truncation
     prompt, negative = checkpoint.text.tokenise(request.prompt, truncate=cut), None

@@ -6,7 +6,7 @@ of it, and uses the same keys.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,27 +16,67 @@ from uuid import uuid4
 
 import msgspec
 
-from ourvidz_worker.callbacks.metadata import Done, metadata_of
 from ourvidz_worker.clock import Clock
-from ourvidz_worker.domain.errors import LeaseLost, OurvidzError, QueueUnavailable, WorkerLost
+from ourvidz_worker.domain.artifact import Artifact
+from ourvidz_worker.domain.errors import (
+    LeaseLost,
+    ModelLoadFailed,
+    OurvidzError,
+    QueueUnavailable,
+    StopRequested,
+    UploadFailed,
+    WorkerLost,
+)
 from ourvidz_worker.domain.event import EventKind
-from ourvidz_worker.domain.job import Lease, Status
-from ourvidz_worker.domain.messages import Failed, Finished, Outcome, Report, Run, Stopped
+from ourvidz_worker.domain.job import Job, Lease, Status
+from ourvidz_worker.domain.job_types import Family, Media, find_job_type
+from ourvidz_worker.domain.messages import (
+    Failed,
+    Finished,
+    Outcome,
+    Progress,
+    Report,
+    Run,
+    Stopped,
+)
 from ourvidz_worker.domain.request import AdminRequest
 from ourvidz_worker.pod.administration import Administration
-from ourvidz_worker.pod.ending import Ending, GiveBack, ending_of_failure, failure_of
+from ourvidz_worker.pod.cancellations import Cancellations
+from ourvidz_worker.pod.completion import completion, possible_artifacts
+from ourvidz_worker.pod.computing import Computing
+from ourvidz_worker.pod.ending import (
+    DECODE,
+    Ending,
+    GiveBack,
+    ended_elsewhere,
+    ending_of_failure,
+    failure_of,
+    last_event,
+    settlement_of,
+)
 from ourvidz_worker.pod.hub import Hub
+from ourvidz_worker.pod.interruption import Interruption
 from ourvidz_worker.pod.keeping import Keeping
 from ourvidz_worker.pod.preparation import Preparation, Prepared
+from ourvidz_worker.pod.recovery import LOST, Recovery
 from ourvidz_worker.pod.supervisor import Supervisor
 from ourvidz_worker.pod.watching import Watching
+from ourvidz_worker.pod.work_log import fields_of, took_of
 from ourvidz_worker.queue import Queue, Settlement
 from ourvidz_worker.telemetry.log import Action
 
 log = logging.getLogger(__name__)
 
+CANCELLED, LOST_LEASE = "cancelled", "lost"
+"""Reasons of a stop that end a job here; any other gives it back."""
+
+NOT_SERVED = "not_served"
+
 WRITE_AGAIN_AFTER_S = 2.0
 """A queue that cannot be written is asked again after this; the result stays in the spool."""
+
+NOT_SERVED_AGAIN_AFTER_S = 60.0
+"""A job that only another pod, or this one with another configuration, can run."""
 
 
 class Teller(Protocol):
@@ -46,6 +86,10 @@ class Teller(Protocol):
         """The body that says that work begins."""
         ...
 
+    def progress(self, lease: Lease, fraction: float) -> None:
+        """Work goes on; nothing is owed for it."""
+        ...
+
     def ended(self, lease: Lease, end: Settlement) -> bytes | None:
         """The body that says how the job ended."""
         ...
@@ -53,7 +97,7 @@ class Teller(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """What a delivery needs; built once by wiring."""
+    """What a delivery needs; built once by wiring. `log_prompts` lets their text into the log."""
 
     queue: Queue
     hub: Hub
@@ -66,199 +110,250 @@ class Ports:
     spool: Path
     max_tries: int
     told: Callable[[], None]
+    cancellations: Cancellations
+    log_prompts: bool = False
 
 
 class Delivery:
     """One leased job on its way to its end."""
 
-    def __init__(self, lease: Lease, worker: Supervisor, ports: Ports) -> None:
-        """`worker` serves the job's lane."""
+    def __init__(
+        self, lease: Lease, worker: Supervisor | None, ports: Ports, recovery: Recovery
+    ) -> None:
+        """`worker` serves the job's lane, None where this pod has none for it."""
         self.lease = lease
-        self.attempt_id = uuid4().hex
-        self.computed = asyncio.Event()
-        """Set once the job needs its worker no more."""
-        self._worker = worker
-        self._ports = ports
-        self._spool = ports.spool / self.attempt_id
-        self.running = False
-        """True once the worker has the attempt."""
         self.end: Status | None = None
         """How the job ended; None while it has not, or goes on elsewhere."""
-        self._stopped: str | None = None
-        self._waiting: asyncio.Task[Outcome] | None = None
+        self.computed = asyncio.Event()
+        """Set once the job needs its worker no more."""
+        self.taken = asyncio.Event()
+        """Set once the job has had its turn to take a slot of its worker."""
+        self.draining = False
+        """True while the pod drains: a worker that ends now takes no try from the job."""
+        self._ports = ports
+        self._recovery = recovery
+        self._interruption = Interruption()
+        self._spool = ports.spool / uuid4().hex
         self._begun = ports.clock.now()
+        self._started = False
+        self._is_told = False
+        """True when the caller knows of the end, so that nothing is owed."""
+        self._prepared: Prepared | None = None
+        self._computing: Computing | None = None
+        if worker is not None:
+            self._computing = Computing(
+                lease,
+                worker,
+                recovery,
+                self._interruption,
+                attempt_id=self._spool.name,
+                clock=ports.clock,
+                watch=self._watch,
+            )
+            self.computed, self.taken = self._computing.computed, self._computing.taken
+
+    @property
+    def job(self) -> Job:
+        """The job."""
+        return self.lease.job
+
+    @property
+    def running(self) -> bool:
+        """True once the worker has an attempt at the job."""
+        return self._computing is not None and self._computing.running
 
     async def deliver(self) -> None:
         """Work the job to its end, whatever happens on the way."""
         try:
             await self._conclude(await self._work())
         except LeaseLost:
-            log.warning(
-                "lease lost", extra={"action": Action.LEASE_LOST, "job_id": self.lease.job.id}
-            )
+            log.warning("lease lost", extra={"action": Action.LEASE_LOST, "job_id": self.job.id})
         finally:
             self.computed.set()
+            self.taken.set()
             await asyncio.to_thread(rmtree, self._spool, ignore_errors=True)
-            self._ports.watching.forget(self.lease.job.id)
+            self._ports.watching.forget(self.job.id)
+
+    def follow(self, earlier: Sequence["Delivery"]) -> None:
+        """Take a slot only after these have had their turn; before `deliver`."""
+        if self._computing is not None:
+            self._computing.after = [one.taken for one in earlier]
 
     async def stop(self, reason: str) -> None:
         """Stop the work: `cancelled`, or `draining`, or `lost` when the lease is gone."""
-        self._stopped = self._stopped or reason
-        if self._waiting is not None:
-            self._waiting.cancel()
-        else:
-            await self._worker.cancel(self.attempt_id, reason)
+        if not self._interruption.stop(reason) and self._computing is not None:
+            await self._computing.stop(reason)
 
     async def _work(self) -> Ending:
-        stage = "validate"
+        """How the job ends, or goes on elsewhere."""
+        if self.lease.exhausted:
+            lost = self._failure(WorkerLost("The job's tries are used up."))
+            return settlement_of(lost, self.lease, dead=True)
+        if self._computing is None and _family_of(self.job) is not Family.ADMIN:
+            return GiveBack(burn=False, code=NOT_SERVED, delay_s=NOT_SERVED_AGAIN_AFTER_S)
+        ended = await self._ports.cancellations.ended_before(self.job)
+        if ended is not None:
+            self._is_told = True
+            return ended_elsewhere(ended)
         try:
-            if self.lease.exhausted:
-                raise WorkerLost("The job's tries are used up.")
-            prepared = await self._ports.preparation.prepare(self.lease, self._spool)
-            stage = "generate"
-            outcome = await self._outcome(prepared)
-            if isinstance(outcome, Finished):
-                stage = "upload"
-                return await self._keep(outcome, prepared)
-        except LeaseLost:
-            raise
+            return await self._attempt()
+        except StopRequested as stop:
+            return await self._ending_of_stop(stop.reason)
         except QueueUnavailable as error:
             return GiveBack(burn=False, code=error.code, delay_s=WRITE_AGAIN_AFTER_S)
-        except OurvidzError as error:
-            outcome = failure_of(error, attempt_id=self.attempt_id, stage=stage)
-        if isinstance(outcome, Failed):
-            return ending_of_failure(outcome, self.lease, self._ports.max_tries)
-        return self._ending_of_stop()
 
-    async def _outcome(self, prepared: Prepared) -> Outcome:
-        """What comes of the work: the pod's own answer, or the worker's."""
-        if isinstance(prepared.request, AdminRequest):
-            await self._start()
-            return self._ports.administration.answer(prepared.request, self.attempt_id)
-        return await self._compute(prepared)
+    async def _attempt(self) -> Ending:
+        """Prepare and compute, without the reference where that fails and may; then keep."""
+        outcome = await self._outcome_of(self._first())
+        if isinstance(outcome, Failed):
+            outcome = await self._outcome_of(self._without_reference(outcome))
+        if isinstance(outcome, Finished) and self._prepared is not None:
+            self._recovery.succeeded(self.lease)
+            try:
+                return await self._keep(outcome, self._prepared)
+            except UploadFailed as error:
+                outcome = self._failure(error)
+        if isinstance(outcome, Failed):
+            return self._ending_of_failure(outcome)
+        reason = outcome.reason if isinstance(outcome, Stopped) else "draining"
+        return await self._ending_of_stop(reason)
+
+    async def _outcome_of(self, work: Coroutine[object, object, Outcome]) -> Outcome:
+        """What comes of it; an error of ours is a failure like the worker's own."""
+        try:
+            return await work
+        except (LeaseLost, QueueUnavailable):
+            raise
+        except OurvidzError as error:
+            return self._failure(error)
+
+    async def _first(self) -> Outcome:
+        is_question = _family_of(self.job) is Family.ADMIN
+        if not is_question and self._recovery.breaker.condemns(self.job.lane):
+            raise ModelLoadFailed
+        prepare = self._ports.preparation.prepare(self.lease, self._spool)
+        self._prepared = await self._interruption.guard(prepare)
+        return await self._compute(self._prepared)
+
+    async def _without_reference(self, failed: Failed) -> Outcome:
+        """The same job once more, with nothing to go by but its prompt; or `failed` itself."""
+        if self._prepared is None or self._computing is None:
+            return failed
+        again = self._ports.preparation.without_reference(self.lease, failed, self._prepared)
+        bare = await self._interruption.guard(again)
+        if bare is None:
+            return failed
+        self._log(Action.REFERENCE_DROPPED, code=failed.code, reason=failed.reason)
+        self._prepared = bare
+        self._computing.renew()
+        return await self._compute(bare)
 
     async def _compute(self, prepared: Prepared) -> Outcome:
-        """Wait for the worker and run; a stop while waiting ends it at once."""
-        if self._stopped:
-            return Stopped(attempt_id=self.attempt_id, reason=self._stopped)
-        self._waiting = asyncio.create_task(self._wait_and_run(prepared))
-        try:
-            return await self._waiting
-        except asyncio.CancelledError:
-            if self._stopped is None:
-                raise
-            return Stopped(attempt_id=self.attempt_id, reason=self._stopped)
-        finally:
-            self._waiting = None
+        """What comes of the work: the pod's own answer, or the worker's."""
+        if isinstance(prepared.request, AdminRequest):
+            await self._begin()
+            return await self._ports.administration.answer(prepared.request, self._spool.name)
+        if self._computing is None:
+            raise ModelLoadFailed("This pod has no model for that type of job.", field="type")
+        return await self._computing.run(prepared, self._spool, self._begin)
 
-    async def _wait_and_run(self, prepared: Prepared) -> Outcome:
-        slot = await self._worker.slots.take(self.lease.job.priority)
-        try:
-            await self._start()
-            run = Run(
-                attempt_id=self.attempt_id,
-                job_id=self.lease.job.id,
-                request=prepared.request,
-                seed=prepared.seed,
-                spool=str(self._spool),
-                deadline_s=prepared.deadline_s,
-                references=prepared.references,
-            )
-            self._waiting = None
-            self.running = True
-            return await self._run(run, slot.release)
-        finally:
-            slot.release()
-            self.computed.set()
-
-    async def _start(self) -> None:
-        """The work begins: the queue, the caller and the watchers are told."""
+    async def _begin(self) -> None:
+        """The work begins: the queue, the caller and the watchers are told, once."""
+        if self._started:
+            return
+        self._started = True
         body = self._ports.teller.processing(self.lease)
         await self._ports.queue.start(self.lease.token, callback=body)
         self._ports.told()
+        request = self._prepared.request if self._prepared else None
+        self._log(Action.JOB_STARTED, **fields_of(request, whole=self._ports.log_prompts))
         data = {"attempt": self.lease.tries}
-        await self._ports.hub.milestone(self.lease.job.id, EventKind.STARTED, data)
+        await self._ports.hub.milestone(self.job.id, EventKind.STARTED, data)
 
-    async def _run(self, run: Run, release: Callable[[], None]) -> Outcome:
-        watching = self._ports.watching
-
-        def watch(report: Report) -> None:
-            if watching.take(run, report):
-                release()
-                self.computed.set()
-
-        running = asyncio.ensure_future(self._worker.run(run, watch))
-        if self._stopped:
-            await self._worker.cancel(self.attempt_id, self._stopped)
-        return await running
+    def _watch(self, run: Run, report: Report) -> None:
+        self._ports.watching.take(run, report)
+        if isinstance(report, Progress):
+            self._ports.teller.progress(self.lease, report.fraction)
 
     async def _keep(self, finished: Finished, prepared: Prepared) -> Ending:
-        job = self.lease.job
-        assets = await self._ports.keeping.keep(job, finished.artifacts, self._spool)
-        if self._stopped:
-            await self._ports.keeping.discard(job, finished.artifacts)
-            return self._ending_of_stop()
-        receipt = msgspec.structs.replace(finished.receipt, attempt=self.lease.tries)
-        done = Done(
-            job_id=job.id,
-            request=prepared.request,
-            assets=assets,
-            receipt=receipt,
-            facts={**finished.facts, **prepared.facts, **self._times()},
-            seed=prepared.seed,
-        )
-        return Settlement(
-            status=Status.COMPLETED, assets=assets, receipt=receipt, facts=metadata_of(done)
+        """Store every file, and say what came of it. Raises `UploadFailed`."""
+        assets = await self._ports.keeping.keep(self.job, finished.artifacts, self._spool)
+        reason = self._interruption.reason
+        if reason in {CANCELLED, LOST_LEASE}:
+            return await self._ending_of_stop(reason, finished.artifacts)
+        warnings: tuple[str, ...] = ()
+        if getattr(prepared.request, "prompt", None) == "":
+            warnings = await self._ports.cancellations.repair_prompt(self.job.id)
+        past = self._recovery.past(self.job.id)
+        times = self._times()
+        return completion(
+            self.lease, finished, prepared, assets, past=past, times=times, warnings=warnings
         )
 
-    def _times(self) -> dict[str, int | float]:
+    def _times(self) -> dict[str, float]:
         """What the pod measured: from the lease to the last upload, and the wait before it."""
-        return {
-            "attempts": self.lease.tries,
-            "processing_time": round(self._ports.clock.now() - self._begun, 3),
-            "queue_wait": round(max(0.0, self._begun - self.lease.job.submitted_at), 3),
-        }
+        times = {"processing_time": round(self._ports.clock.now() - self._begun, 3)}
+        if getattr(self.job, "arrival_known", True):
+            times["queue_wait"] = round(max(0.0, self._begun - self.job.submitted_at), 3)
+        return times
 
-    def _ending_of_stop(self) -> Ending:
-        if self._stopped == "lost":
+    def _failure(self, error: OurvidzError) -> Failed:
+        """An error raised in the pod, with the stage it belongs to."""
+        stage = "generate"
+        if self._prepared is None:
+            readable = self._ports.preparation.can_read(self.lease)
+            stage = "validate" if readable else DECODE
+        return failure_of(error, attempt_id=self._spool.name, stage=stage)
+
+    def _ending_of_failure(self, failed: Failed) -> Ending:
+        if failed.code == LOST and self.draining:
+            return GiveBack(burn=False, code="draining")
+        if _family_of(self.job) is Family.ADMIN:
+            return settlement_of(failed, self.lease)
+        return ending_of_failure(failed, self.lease, self._recovery)
+
+    async def _ending_of_stop(self, said: str, stored: Sequence[Artifact] = ()) -> Ending:
+        """The end of a job that was told to stop; what it stored goes with a cancelled one."""
+        reason = self._interruption.reason or said
+        if reason == LOST_LEASE:
             raise LeaseLost
-        if self._stopped == "cancelled":
-            return Settlement(status=Status.CANCELLED)
-        return GiveBack(burn=False, code="draining")
+        if reason != CANCELLED:
+            return GiveBack(burn=False, code=reason)
+        if not stored and self.lease.tries > 1 and self._prepared is not None:
+            stored = possible_artifacts(self._prepared.request)  # an earlier try may have stored
+        if stored:
+            await self._discard(stored)
+        return Settlement(status=Status.CANCELLED)
+
+    async def _discard(self, stored: Sequence[Artifact]) -> None:
+        try:
+            await self._ports.keeping.discard(self.job, stored)
+        except UploadFailed:
+            self._log(Action.FILES_LEFT_BEHIND)
 
     async def _conclude(self, end: Ending) -> None:
         """Settle or give back, then tell the watchers."""
-        job = self.lease.job
         if isinstance(end, GiveBack):
+            requeue = self._ports.queue.requeue
             await self._until_written(
-                partial(
-                    self._ports.queue.requeue,
-                    self.lease.token,
-                    burn=end.burn,
-                    delay_s=end.delay_s,
-                )
+                partial(requeue, self.lease.token, burn=end.burn, delay_s=end.delay_s)
             )
             self._log(Action.JOB_REQUEUED, code=end.code)
-            return await self._ports.hub.milestone(job.id, EventKind.RETRIED, {"code": end.code})
+            return await self._ports.hub.milestone(
+                self.job.id, EventKind.RETRIED, {"code": end.code}
+            )
         await self._settle(end)
-        self.end = end.status
-        self._log(Action.JOB_SETTLED, status=end.status, code=end.code)
+        self._recovery.forget(self.job.id)
+        self.end = None if self._is_told else end.status
+        self._log(Action.JOB_SETTLED, status=end.status, code=end.code, **took_of(end))
         self._ports.told()
-        return await self._ports.hub.milestone(job.id, *last_event(end))
+        return await self._ports.hub.milestone(self.job.id, *last_event(end))
 
     async def _settle(self, end: Settlement) -> None:
-        """Write the end, with the callback owed for it."""
-        body = self._ports.teller.ended(self.lease, end)
-        settled = Settlement(
-            status=end.status,
-            assets=end.assets,
-            receipt=end.receipt,
-            code=end.code,
-            sentence=end.sentence,
-            facts=end.facts,
-            callback=body,
-            dead=end.dead,
-        )
+        """Write the end, with the callback owed for it, and a text's result (J-1)."""
+        body = None if self._is_told else self._ports.teller.ended(self.lease, end)
+        is_text = any(asset.media is Media.TEXT for asset in end.assets)
+        settled = msgspec.structs.replace(end, callback=body, result=body if is_text else None)
         await self._until_written(partial(self._ports.queue.settle, self.lease.token, settled))
 
     async def _until_written(self, write: Callable[[], Awaitable[None]]) -> None:
@@ -271,18 +366,10 @@ class Delivery:
                 await self._ports.clock.sleep(WRITE_AGAIN_AFTER_S)
 
     def _log(self, action: Action, **fields: object) -> None:
-        log.info(
-            action.value.replace("_", " "),
-            extra={"action": action, "job_id": self.lease.job.id, "tries": self.lease.tries}
-            | fields,
-        )
+        named = {"action": action, "job_id": self.job.id, "tries": self.lease.tries}
+        log.info(action.value.replace("_", " "), extra=named | fields)
 
 
-def last_event(end: Settlement) -> tuple[EventKind, dict[str, str | int | float | bool | None]]:
-    """The event that tells of a settlement."""
-    if end.status is Status.COMPLETED:
-        return EventKind.COMPLETED, {"assets": len(end.assets)}
-    if end.status is Status.CANCELLED:
-        return EventKind.CANCELLED, {}
-    retryable = end.facts.get("retryable") is True
-    return EventKind.FAILED, {"code": end.code, "message": end.sentence, "retryable": retryable}
+def _family_of(job: Job) -> Family | None:
+    row = find_job_type(job.type)
+    return None if row is None else row.family

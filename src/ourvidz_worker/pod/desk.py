@@ -15,9 +15,10 @@ from ourvidz_worker.domain.errors import ModelLoadFailed, NotFound
 from ourvidz_worker.domain.event import LAST_EVENTS, EventKind, JobEvent
 from ourvidz_worker.domain.intake import Limits, read_job
 from ourvidz_worker.domain.job import TERMINAL, Job, Status
+from ourvidz_worker.domain.job_types import Family
 from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.domain.request import Request
-from ourvidz_worker.pod.delivery import last_event
+from ourvidz_worker.pod.ending import last_event
 from ourvidz_worker.pod.hub import Hub
 from ourvidz_worker.pod.watching import Watching
 from ourvidz_worker.queue import CancelOutcome, JobRecord, Queue, Settlement
@@ -50,7 +51,8 @@ class Desk:
         """Decode, admit and store one job object; True when it is new."""
         intake = read_job(payload, job_id=job_id or fresh_id(payload), limits=self.limits)
         await self.admit(intake.request)
-        if intake.job_type.lane not in self.lanes:
+        needs_model = intake.job_type.family is not Family.ADMIN
+        if needs_model and intake.job_type.lane not in self.lanes:
             raise ModelLoadFailed("This pod has no model for that type of job.", field="type")
         job = Job(
             id=intake.job_id,

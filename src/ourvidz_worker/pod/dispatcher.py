@@ -2,20 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from ourvidz_worker.clock import Clock
-from ourvidz_worker.domain.errors import LeaseLost, QueueUnavailable
+from ourvidz_worker.domain.errors import ConfigError, LeaseLost, QueueUnavailable
 from ourvidz_worker.domain.job import Lease
 from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.pod.backoff import Backoff
+from ourvidz_worker.pod.breaker import Breaker
 from ourvidz_worker.pod.delivery import Delivery, Ports
+from ourvidz_worker.pod.recovery import Recovery
 from ourvidz_worker.pod.supervisor import Supervisor
 from ourvidz_worker.pod.worker_state import WorkerState
 from ourvidz_worker.telemetry.log import Action
 
 log = logging.getLogger(__name__)
 
-AHEAD = 1
+AHEAD, MAX_AHEAD = 1, 4
 """Jobs leased ahead of a lane's free slots, so that preparation overlaps compute (Q-9)."""
 
 MAX_TAIL = 4
@@ -24,7 +28,29 @@ MAX_TAIL = 4
 IDLE_LOOK_S = 5.0
 """Without news the queue is looked at this often, which also sweeps lapsed leases."""
 
-BACK_OFF_S = 1.0
+MayLease = Callable[[Lane], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leasing:
+    """How a pod leases: in whose name, for how long, how much ahead, and when not at all.
+
+    A lane is leased from only while each of `may_lease` agrees. `answers_for_all` is for the only
+    pod of a queue: it takes questions about itself (chat lane) also where it has no chat model.
+    `jitter` is 0..1.
+    """
+
+    owner: str
+    ttl_s: float
+    ahead: int = AHEAD
+    may_lease: Sequence[MayLease] = ()
+    answers_for_all: bool = False
+    jitter: Callable[[], float] = random.random
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` for more jobs ahead than the contract allows."""
+        if not 0 <= self.ahead <= MAX_AHEAD:
+            raise ConfigError(f"jobs leased ahead must be 0 to {MAX_AHEAD}")
 
 
 class Dispatcher:
@@ -34,25 +60,24 @@ class Dispatcher:
         self,
         workers: Mapping[Lane, Supervisor],
         ports: Ports,
+        leasing: Leasing,
         *,
-        owner: str,
-        ttl_s: float,
-        clock: Clock,
         count: Callable[[str], None],
         news: asyncio.Event,
     ) -> None:
-        """`owner` names this pod in leases of `ttl_s`; `count` counts ended jobs.
-
-        `news` is set by whoever knows of a change that may let a job run.
-        """
+        """`count` counts ended jobs; `news` is set by whoever knows of a change that matters."""
         self._workers = workers
         self._ports = ports
-        self._owner = owner
-        self._ttl_s = ttl_s
-        self._clock = clock
+        self._leasing = leasing
+        self._clock = ports.clock
         self._count = count
-        self._held: dict[str, tuple[Delivery, asyncio.Task[None]]] = {}
         self._news = news
+        self._held: dict[str, tuple[Delivery, asyncio.Task[None]]] = {}
+        self._breaker = Breaker(ports.clock)
+        self._recovery = Recovery(self._breaker, max_tries=ports.max_tries)
+        self._may_lease = (self._breaker.may_lease, *leasing.may_lease)
+        self._restarts = dict.fromkeys(workers, 0)
+        self._unloadable: set[Lane] = set()
         self._draining = False
 
     @property
@@ -66,14 +91,17 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Lease and deliver until `drain`."""
+        backoff = Backoff(self._leasing.jitter)
         while not self._draining:
             self._news.clear()
+            self._judge_workers()
             try:
-                leases = await self._ports.queue.lease(self._owner, self._wanted(), self._ttl_s)
+                leases = await self._lease()
             except QueueUnavailable:
                 log.warning("queue unavailable", extra={"action": Action.QUEUE_UNAVAILABLE})
-                await self._clock.sleep(BACK_OFF_S)
+                await self._clock.sleep(backoff.next_s())
                 continue
+            backoff.reset()
             for lease in leases:
                 self._begin(lease)
             if not leases:
@@ -82,7 +110,7 @@ class Dispatcher:
     async def keep_leases(self) -> None:
         """Renew what is held, three times in each lease's life, and sweep what has lapsed."""
         while True:
-            await self._clock.sleep(min(self._ttl_s / 3, IDLE_LOOK_S))
+            await self._clock.sleep(min(self._leasing.ttl_s / 3, IDLE_LOOK_S))
             try:
                 await self._renew()
                 if await self._ports.queue.sweep():
@@ -90,6 +118,10 @@ class Dispatcher:
                     self.look()
             except QueueUnavailable:
                 log.warning("queue unavailable", extra={"action": Action.QUEUE_UNAVAILABLE})
+
+    async def watch_rows(self) -> None:
+        """Stop the jobs held that the application's users cancel in its own rows (K-20)."""
+        await self._ports.cancellations.watch(self._deliveries)
 
     async def cancel(self, job_id: str) -> None:
         """Stop a job held here; one that is not held is no error."""
@@ -100,32 +132,64 @@ class Dispatcher:
         """Lease no more; give back what has not begun, and wait for the rest to end."""
         self._draining = True
         self.look()
-        for delivery, _ in list(self._held.values()):
-            if not delivery.running:
+        for delivery in self._deliveries():
+            delivery.draining = True
+            if not delivery.running and not delivery.computed.is_set():
                 await delivery.stop("draining")
         tasks = [task for _, task in self._held.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=timeout_s)
 
+    async def _lease(self) -> list[Lease]:
+        return await self._ports.queue.lease(
+            self._leasing.owner, self._wanted(), self._leasing.ttl_s
+        )
+
+    def _deliveries(self) -> list[Delivery]:
+        return [delivery for delivery, _ in self._held.values()]
+
+    def _judge_workers(self) -> None:
+        """Tell the breaker of workers that cannot be had: no job would ever find that out."""
+        for lane, worker in self._workers.items():
+            if worker.state is WorkerState.READY:
+                if lane in self._unloadable:
+                    self._breaker.worked(lane)
+                self._unloadable.discard(lane)
+            elif worker.state is WorkerState.FAILED:
+                self._unloadable.add(lane)
+                self._breaker.open(lane)
+            elif worker.failure is not None and worker.restarts > self._restarts[lane]:
+                self._unloadable.add(lane)
+                self._breaker.failed(lane, f"start {worker.restarts}")
+            self._restarts[lane] = worker.restarts
+
     def _wanted(self) -> dict[Lane, int]:
         wanted = {lane: self._room(lane, worker) for lane, worker in self._workers.items()}
+        if self._leasing.answers_for_all and Lane.CHAT not in self._workers:
+            wanted[Lane.CHAT] = MAX_AHEAD - len(self._mine(Lane.CHAT))
         return {lane: room for lane, room in wanted.items() if room > 0}
 
     def _room(self, lane: Lane, worker: Supervisor) -> int:
-        """How many more jobs of a lane may be held; a failed lane's jobs are taken to fail them."""
-        if worker.state is WorkerState.FAILED:
-            return AHEAD
-        if worker.state is not WorkerState.READY:
+        """How many more jobs of a lane may be held; a condemned lane's are taken to fail them."""
+        mine = self._mine(lane)
+        if self._breaker.condemns(lane):
+            return MAX_AHEAD - len(mine)
+        if worker.state is not WorkerState.READY or not all(may(lane) for may in self._may_lease):
             return 0
-        mine = [held for held, _ in self._held.values() if held.lease.job.lane is lane]
         tail = sum(held.computed.is_set() for held in mine)
         computing = len(mine) - tail
         if tail >= MAX_TAIL:
             return 0
-        return worker.slots.capacity + AHEAD - computing
+        return worker.slots.capacity + self._leasing.ahead - computing
+
+    def _mine(self, lane: Lane) -> list[Delivery]:
+        return [held for held in self._deliveries() if held.job.lane is lane]
 
     def _begin(self, lease: Lease) -> None:
-        delivery = Delivery(lease, self._workers[lease.job.lane], self._ports)
+        worker = self._workers.get(lease.job.lane)
+        delivery = Delivery(lease, worker, self._ports, self._recovery)
+        mine = self._mine(lease.job.lane)
+        delivery.follow([one for one in mine if one.job.user_id == lease.job.user_id])
         task = asyncio.create_task(self._deliver(delivery))
         task.add_done_callback(_report_break)
         self._held[lease.job.id] = (delivery, task)
@@ -136,23 +200,34 @@ class Dispatcher:
             await delivery.deliver()
         finally:
             watcher.cancel()
-            self._held.pop(delivery.lease.job.id, None)
+            if delivery in self._deliveries():  # given back, it may be held here again by now
+                self._held.pop(delivery.job.id)
             if delivery.end is not None:
                 self._count(f"jobs_{delivery.end}")
             self.look()
+        await self._rest_if_open(delivery.job.lane)
+
+    async def _rest_if_open(self, lane: Lane) -> None:
+        """A lane that has just opened keeps no jobs ahead: they go back as well (Q-8)."""
+        if not self._breaker.is_open(lane) or self._breaker.condemns(lane):
+            return
+        log.warning("lane opened", extra={"action": Action.LANE_OPENED, "lane": lane})
+        for held in self._mine(lane):
+            if not held.running and not held.computed.is_set():
+                await held.stop("lane_opened")
 
     async def _look_when_computed(self, delivery: Delivery) -> None:
         await delivery.computed.wait()
         self.look()
 
     async def _renew(self) -> None:
-        deliveries = [delivery for delivery, _ in self._held.values()]
+        deliveries = self._deliveries()
         if not deliveries:
             return
         tokens = [delivery.lease.token for delivery in deliveries]
-        kept = await self._ports.queue.renew(tokens, self._ttl_s)
+        kept = await self._ports.queue.renew(tokens, self._leasing.ttl_s)
         for delivery, ours in zip(deliveries, kept, strict=True):
-            if not ours and delivery.lease.job.id in self._held:
+            if not ours and delivery.job.id in self._held:
                 await delivery.stop("lost")
 
     async def _wait(self) -> None:
@@ -170,7 +245,7 @@ class Dispatcher:
         try:
             await self._ports.queue.changed(IDLE_LOOK_S)
         except (QueueUnavailable, LeaseLost):
-            await self._clock.sleep(BACK_OFF_S)
+            await self._clock.sleep(IDLE_LOOK_S)
 
 
 def _report_break(task: "asyncio.Task[None]") -> None:

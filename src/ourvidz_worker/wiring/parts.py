@@ -23,11 +23,12 @@ from ourvidz_worker.config import Config
 from ourvidz_worker.domain.intake import Limits
 from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.pod.administration import Administration
+from ourvidz_worker.pod.cancellations import Cancellations
 from ourvidz_worker.pod.conversation import Conversation
 from ourvidz_worker.pod.crew import Crew
 from ourvidz_worker.pod.delivery import Ports
 from ourvidz_worker.pod.desk import Desk
-from ourvidz_worker.pod.dispatcher import Dispatcher
+from ourvidz_worker.pod.dispatcher import Dispatcher, Leasing
 from ourvidz_worker.pod.enhancement import Enhancement
 from ourvidz_worker.pod.health import Health
 from ourvidz_worker.pod.hub import Hub
@@ -178,9 +179,7 @@ def _join(
     dispatcher = Dispatcher(
         workers,
         _ports(ground, telling, texts, health),
-        owner=name,
-        ttl_s=config.lease_ttl_s,
-        clock=ground.clock,
+        Leasing(owner=name, ttl_s=config.lease_ttl_s, answers_for_all=True),
         count=health.count,
         news=news,
     )
@@ -239,6 +238,7 @@ def _ports(ground: _Ground, telling: Telling, texts: Conversation, health: Healt
     enhancement = Enhancement(texts=texts, clock=ground.clock, admit=ground.admission.admit)
     return Ports(
         queue=ground.queue,
+        cancellations=Cancellations(None, ground.clock),
         hub=ground.hub,
         keeping=Keeping(ground.storage, ground.clock, random.random),
         administration=Administration(lambda: health.health("chat")),

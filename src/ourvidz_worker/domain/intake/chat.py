@@ -27,7 +27,27 @@ MODELS: dict[str, Literal["instruct", "base"]] = {
 
 TRUNCATIONS: tuple[Literal["oldest"], ...] = ("oldest",)
 
-OPERATIONS = ("memory_status", "memory_report", "worker_info", "health", "enhancement_info")
+OPERATIONS = (
+    "memory_status",
+    "memory_report",
+    "worker_info",
+    "health",
+    "enhancement_info",
+    "status",
+    "pressure_check",
+)
+
+#: Operations of section 9 that change the pod's memory.
+CHANGES = (
+    "force_unload",
+    "force_unload_all_except",
+    "force_cleanup",
+    "handle_emergency_request",
+    "predictive_load",
+)
+
+TARGETS = ("sdxl", "chat", "wan")
+MAX_GB = 4096
 
 JOB_LEVELS = ("config.", "")
 """In a job the sampling fields are read from `config`, then from the top level (J-1)."""
@@ -47,15 +67,32 @@ def read_chat(fields: Fields, row: JobType, limits: Limits) -> ChatRequest:
     )
 
 
-def read_admin(fields: Fields, row: JobType) -> AdminRequest:
-    """A question about the pod; operations that change its state are not taken from a queue."""
+def read_admin(fields: Fields, row: JobType, limits: Limits) -> AdminRequest:
+    """A question about the pod, or a change of its memory where the operator lets queues do that.
+
+    Raises `RequestError`, also for a change that is not let.
+    """
     operation = fields.text("config.operation")
     if operation is None:
         operation = OPERATIONS[0]
-    if operation not in OPERATIONS:
+    if operation not in OPERATIONS and operation not in CHANGES:
         # Not a list of them: a name among them has a substring that H-22 forbids.
         raise wrong("config.operation", "an operation that this worker knows")
-    return AdminRequest(job_type=row.name, operation=operation, recorded=read_recorded(fields))
+    if operation in CHANGES and not limits.admin_writes:
+        raise wrong("config.operation", "one that changes nothing: this pod lets no queue do that")
+    target = fields.text("config.target_worker")
+    target = None if target is None else target.removesuffix("_worker")
+    if target is not None and target not in TARGETS:
+        raise wrong("config.target_worker", f"one of {', '.join(TARGETS)}")
+    return AdminRequest(
+        job_type=row.name,
+        operation=operation,
+        target=target,
+        required_gb=fields.number("config.required_gb", low=0, high=MAX_GB),
+        force=fields.flag("config.force") or False,
+        reason=fields.text("config.reason"),
+        recorded=read_recorded(fields),
+    )
 
 
 def read_messages(given: Found) -> tuple[Message, ...]:

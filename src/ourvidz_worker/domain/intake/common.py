@@ -57,15 +57,22 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_payload_bytes: int = 4 * 1024 * 1024
     max_frames: int = 161
     max_output_tokens: int = 4096
+    admin_writes: bool = False
+    """True where queued questions about the pod may change its state (3.6)."""
 
 
 class Intake(msgspec.Struct, frozen=True, kw_only=True):
-    """A job object, read: who asks for what."""
+    """A job object, read: who asks for what.
+
+    `asked_mode` is the reference mode that the caller meant, whether or not it was read with
+    its references.
+    """
 
     job_id: str
     user_id: str
     job_type: JobType
     request: Request
+    asked_mode: str = "none"
 
 
 def open_fields(payload: bytes, limits: Limits) -> Fields:
@@ -182,6 +189,15 @@ def find_id(payload: bytes) -> str | None:
     else:
         named = next((top[name] for name in ID_NAMES if top.get(name) is not None), None)
     return named if isinstance(named, str) and is_id(named) else None
+
+
+def is_job_object(payload: bytes) -> bool:
+    """True when a payload is a JSON object, whatever is wrong with its fields."""
+    try:
+        read_object(payload)
+    except RequestError:
+        return False
+    return True
 
 
 def canonical_fingerprint(payload: bytes) -> str:

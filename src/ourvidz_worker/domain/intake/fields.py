@@ -94,6 +94,16 @@ class Fields:
         level, dot, key = name.partition(".")
         return self._levels[level].get(key) if dot else self._top.get(name)
 
+    def without(self, names: Iterable[str]) -> "Fields":
+        """The same object without the fields named; they do not count as ignored."""
+        gone = set(names)
+        levels: dict[str, object] = {
+            level: {key: value for key, value in found.items() if f"{level}.{key}" not in gone}
+            for level, found in self._levels.items()
+        }
+        top = {key: value for key, value in self._top.items() if key not in gone}
+        return Fields(top | levels)
+
     def ignore(self, name: str) -> None:
         """List a given field as ignored although it was asked for."""
         self._passed_over.append(name)

@@ -107,6 +107,16 @@ def read_video(fields: Fields, row: JobType, limits: Limits) -> VideoRequest:
     )
 
 
+def asked_mode(fields: Fields) -> str:
+    """The mode that the caller meant: the one named where its pictures lack, else those given."""
+    sources = _read_sources(fields)
+    named = fields.find(*MODE_NAMES)
+    given = sources._asdict()
+    named_mode = named.value if named is not None and isinstance(named.value, str) else ""
+    lacking = any(given[role] is None for role in NEEDS.get(named_mode, ()))
+    return named_mode if lacking else _mode_of(sources)
+
+
 class _Sources(NamedTuple):
     first: str | None
     last: str | None

@@ -1,0 +1,39 @@
+"""Falling back to generation without a reference (contract 4.4): when, and what is told of it."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ourvidz_worker.domain.artifact import Metadata
+from ourvidz_worker.domain.errors import BadReference, ImageToImageFailed, OurvidzError
+from ourvidz_worker.domain.messages import Failed
+from ourvidz_worker.domain.request import ImageRequest, Request, VideoRequest
+
+NEVER = "REFERENCE_FORBIDDEN"
+"""Another user's picture is refused whatever the job allows (F-2)."""
+
+#: The two classes of failure that may fall back, by code (F-2).
+MAY_FALL_BACK: Mapping[str, type[OurvidzError]] = MappingProxyType(
+    {kind.code: kind for kind in (BadReference, ImageToImageFailed)}
+)
+
+
+def allows(request: Request, *, by_default: bool) -> bool:
+    """True when the job lets its reference go; what it says itself goes before the pod's rule."""
+    if not isinstance(request, ImageRequest | VideoRequest):
+        return False
+    return by_default if request.allow_fallback is None else request.allow_fallback
+
+
+def is_reason(failed: Failed) -> bool:
+    """True when a failure is one that generation without the reference may follow."""
+    return failed.code in MAY_FALL_BACK and failed.reason != NEVER
+
+
+def facts_of(failed: Failed, asked_mode: str) -> Metadata:
+    """What a completed callback says of a reference that was dropped (F-3)."""
+    reason = f"{failed.code}:{failed.reason}" if failed.reason else failed.code
+    return {
+        "fallback_used": True,
+        "fallback_reason": reason,
+        "requested_reference_mode": asked_mode,
+    }
