@@ -4,5 +4,6 @@
 """
 
 from ourvidz_worker.references.references import FetchUrl, References, Store
+from ourvidz_worker.references.stored import Patience
 
-__all__ = ["FetchUrl", "References", "Store"]
+__all__ = ["FetchUrl", "Patience", "References", "Store"]

@@ -13,7 +13,7 @@ from ourvidz_worker.references.dial import (
     guarded_pool,
     resolve_by_system,
 )
-from ourvidz_worker.references.guard import Target, read_home, read_url
+from ourvidz_worker.references.guard import Target, is_signed, read_home, read_url
 from ourvidz_worker.telemetry.log import Action
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ TIMEOUT_S = 30.0
 TRIES = 3
 OK = 200
 REDIRECTS = range(300, 400)
+REFUSALS = range(400, 500)
 TRY_AGAIN = frozenset({408, 425, 429}) | frozenset(range(500, 600))
 NOT_THERE = frozenset({404, 410})
 
@@ -66,6 +67,11 @@ class UrlFetcher:
         except TimeoutError as error:
             raise BadReference(reason="REFERENCE_TIMEOUT") from error
 
+    def signed_path(self, url: str) -> str | None:
+        """The path of a signed URL of our own storage, for which there is another way (R-3)."""
+        target = read_url(url, home=self._home, allowed_hosts=self._allowed)
+        return target.target if is_signed(target, self._home) else None
+
     async def close(self) -> None:
         """Close every connection."""
         await self._pool.aclose()
@@ -99,7 +105,7 @@ class UrlFetcher:
             async with self._pool.stream(
                 "GET", url, headers=HEADERS, extensions={"timeout": timeouts}
             ) as response:
-                _judge(response, target)
+                _judge(response, target, signed=is_signed(target, self._home))
                 return await self._read(response)
         except (
             httpcore.NetworkError,
@@ -117,9 +123,14 @@ class UrlFetcher:
         return bytes(data)
 
 
-def _judge(response: httpcore.Response, target: Target) -> None:
-    """Raise unless the reply is a plain 200; the caller learns a reason code and no more."""
+def _judge(response: httpcore.Response, target: Target, *, signed: bool) -> None:
+    """Raise unless the reply is a plain 200; the caller learns a reason code and no more.
+
+    Every 4xx to a signed URL of our own storage counts as expired: there is another way (R-3).
+    """
     status = response.status
+    if signed and status in REFUSALS:
+        raise BadReference(reason="REFERENCE_EXPIRED")
     if status in TRY_AGAIN:
         raise _Transient(f"status {status}")
     if status in REDIRECTS:
@@ -127,8 +138,8 @@ def _judge(response: httpcore.Response, target: Target) -> None:
     if status in NOT_THERE:
         raise BadReference(reason="REFERENCE_NOT_FOUND")
     if status != OK:
-        signed = "token=" in target.target
-        raise BadReference(reason="REFERENCE_EXPIRED" if signed else "REFERENCE_NOT_FOUND")
+        ended = "token=" in target.target
+        raise BadReference(reason="REFERENCE_EXPIRED" if ended else "REFERENCE_NOT_FOUND")
     encodings = [value for name, value in response.headers if name.lower() == b"content-encoding"]
     if any(value.lower() != b"identity" for value in encodings):
         raise BadReference(reason="REFERENCE_NOT_AN_IMAGE")

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 import msgspec
 
 from ourvidz_worker.domain.errors import BadReference, ConfigError
+from ourvidz_worker.references.keys import SIGNED
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
 MAX_PORT = 65_535
@@ -95,6 +96,13 @@ def read_url(url: str, *, home: Target | None, allowed_hosts: Collection[str] = 
     if not default or target.host not in allowed_hosts:
         raise BadReference(reason="REFERENCE_URL_BLOCKED")
     return target
+
+
+def is_signed(target: Target, home: Target | None) -> bool:
+    """True for a signed URL of the operator's own storage (R-3)."""
+    own = home is not None and target.origin == home.origin
+    path, _, query = target.target.partition("?")
+    return own and path.startswith(SIGNED) and "&token=" in f"&{query}"
 
 
 def read_home(url: str) -> Target:

@@ -6,14 +6,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from ourvidz_worker.domain.errors import BadReference, NotFound
+from ourvidz_worker.domain.errors import BadReference
 from ourvidz_worker.domain.ids import is_id
 from ourvidz_worker.references.check import Picture, check_picture
-from ourvidz_worker.references.keys import is_key, read_key
+from ourvidz_worker.references.keys import is_key, read_key, read_signed
+from ourvidz_worker.references.stored import Patience, StoredPictures
 
 AT_ONCE = 2
 """Pictures decoded at a time: one of 64 MP takes 256 MB."""
 
+EXPIRED = "REFERENCE_EXPIRED"
 KEPT_IN = "reference_images"
 
 EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
@@ -22,8 +24,8 @@ EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 class Store(Protocol):
     """Where references lie and are kept; a key is `bucket/path`."""
 
-    async def get(self, key: str) -> bytes:
-        """The bytes under `key`. Raises `NotFound`."""
+    async def get(self, key: str, *, max_bytes: int | None = None) -> bytes:
+        """The bytes under `key`. Raises `NotFound`, and `PayloadTooLarge` above `max_bytes`."""
         ...
 
     async def put(self, key: str, file: Path, media_type: str) -> None:
@@ -38,6 +40,10 @@ class FetchUrl(Protocol):
         """The bytes behind `url`. Raises `BadReference`."""
         ...
 
+    def signed_path(self, url: str) -> str | None:
+        """The path of a signed URL of our own storage, else None. Raises `BadReference`."""
+        ...
+
 
 class References:
     """Fetches, checks and keeps reference pictures."""
@@ -49,9 +55,14 @@ class References:
         max_bytes: int,
         urls: FetchUrl | None = None,
         require_owner: bool = True,
+        patience: Patience | None = None,
     ) -> None:
-        """Without `urls` a reference can only be a storage key; a URL is then refused."""
+        """Without `urls` a reference can only be a storage key; a URL is then refused.
+
+        `patience` is how a store that is away is asked again; without it, it is asked once.
+        """
         self._store = store
+        self._stored = StoredPictures(store, max_bytes=max_bytes, patience=patience)
         self._max_bytes = max_bytes
         self._urls = urls
         self._require_owner = require_owner
@@ -81,13 +92,21 @@ class References:
     async def _read(self, reference: str, user_id: str) -> bytes:
         if is_key(reference):
             key = read_key(reference, user_id, require_owner=self._require_owner)
-            try:
-                return await self._store.get(key)
-            except NotFound as error:
-                raise BadReference(reason="REFERENCE_NOT_FOUND") from error
+            return await self._stored.read(key)
         if self._urls is None:
             raise BadReference(reason="REFERENCE_URL_BLOCKED")
-        return await self._urls.fetch(reference)
+        path = self._urls.signed_path(reference)
+        try:
+            return await self._urls.fetch(reference)
+        except BadReference as error:
+            if path is None or error.reason != EXPIRED:
+                raise
+        return await self._read_expired(path, user_id)
+
+    async def _read_expired(self, path: str, user_id: str) -> bytes:
+        """What a signed URL of ours no longer gives: read by its key, for its owner alone (R-3)."""
+        key = read_signed(path, user_id, require_owner=self._require_owner)
+        return await self._stored.read(key)
 
     async def _check(self, data: bytes, file: Path) -> Picture:
         async with self._decoding:

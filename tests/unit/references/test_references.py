@@ -34,7 +34,7 @@ class Shelf:
         self.files = dict(files or {})
         self.types: dict[str, str] = {}
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, *, max_bytes: int | None = None) -> bytes:
         if key not in self.files:
             raise NotFound
         return self.files[key]
@@ -54,6 +54,9 @@ class Web:
 
     async def fetch(self, url: str) -> bytes:
         return self.pages[url]
+
+    def signed_path(self, url: str) -> str | None:
+        return None
 
 
 KEY = "user-library/u1/a.png"
