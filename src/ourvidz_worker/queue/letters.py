@@ -3,11 +3,22 @@
 import json
 from datetime import datetime
 
+import msgspec
+
 from ourvidz_worker.domain.times import rfc3339
 from ourvidz_worker.queue.base import CallbackRow, DeadLetter
 
 LOSSLESS = "surrogateescape"
 """Bytes that are no UTF-8 become lone surrogates: `\\udcff` for 0xff. JSON keeps these."""
+
+
+class _Letter(msgspec.Struct, frozen=True, kw_only=True):
+    raw: str
+    reason: str | None = None
+    code: str | None = None
+    job_id: str | None = None
+    attempts: int | None = None
+    at: str | None = None
 
 
 def write_letter(letter: DeadLetter, worker_id: str) -> bytes:
@@ -26,15 +37,19 @@ def write_letter(letter: DeadLetter, worker_id: str) -> bytes:
 
 
 def read_letter(text: bytes) -> DeadLetter:
-    """A letter of ours, or of another worker that keeps to the contract."""
-    kept = json.loads(text)
+    """A letter of ours, or whatever another worker left there. Raises nothing."""
+    try:
+        kept = msgspec.convert(json.loads(text), _Letter, strict=False)
+        at = datetime.fromisoformat(kept.at).timestamp() if kept.at else 0.0
+    except (ValueError, RecursionError):
+        return DeadLetter(job_id=None, raw=text, reason="", code="", tries=0, at=0.0)
     return DeadLetter(
-        job_id=kept.get("job_id"),
-        raw=str(kept.get("raw", "")).encode("utf-8", LOSSLESS),
-        reason=str(kept.get("reason", "")),
-        code=str(kept.get("code", "")),
-        tries=int(kept.get("attempts") or 0),
-        at=datetime.fromisoformat(kept["at"]).timestamp(),
+        job_id=kept.job_id,
+        raw=kept.raw.encode("utf-8", LOSSLESS),
+        reason=kept.reason or "",
+        code=kept.code or "",
+        tries=kept.attempts or 0,
+        at=at,
     )
 
 

@@ -1,17 +1,21 @@
 """The lists over TCP, by the client library of Redis."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import redis.asyncio as aio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 
 from ourvidz_worker.domain.errors import ConfigError, QueueUnavailable
 from ourvidz_worker.queue.scripts import Script
 from ourvidz_worker.queue.wire import REQUEST_TIMEOUT_S
+from ourvidz_worker.telemetry.log import Action
+
+log = logging.getLogger(__name__)
 
 CONNECTIONS = 16
 """Steps under way at once; more wait for one to end."""
@@ -41,6 +45,7 @@ class RedisWire:
             raise ConfigError(
                 "REDIS_URL must be redis://host:port or rediss://host:port", field="redis_url"
             ) from error
+        told: Mapping[str, object] = {}
         try:
             told = await self._client.info()
         except AuthenticationError as error:
@@ -48,6 +53,11 @@ class RedisWire:
             raise ConfigError(
                 "REDIS_URL has a wrong user or password", field="redis_url"
             ) from error
+        except ResponseError as error:
+            # A user may be allowed the scripts and not this.
+            log.warning(
+                "INFO is refused", extra={"action": Action.QUEUE_AT_RISK, "why": str(error)}
+            )
         except (RedisError, OSError, TimeoutError) as error:
             await self.close()
             raise QueueUnavailable(cause=repr(error)) from error

@@ -1,9 +1,10 @@
 """The crash test of the port `Queue`: killed before and after every call of a whole job.
 
-`python -m ourvidz_worker.testing.crash_queue NAME FOLDER` lives one job's life on the registered
-queue NAME in a child process that ends at its n-th moment, for every n; then opens the store again
-and checks that nothing was lost, doubled or half written. It prints the number of crashes, and
-ends with a traceback at the first broken promise.
+`python -m ourvidz_worker.testing.crash_queue NAME FOLDER [URL [TOKEN]]` lives one job's life on the
+registered queue NAME in a child process that ends at its n-th moment, for every n; then opens the
+store again and checks that nothing was lost, doubled or half written. A server at URL must be
+empty; `{}` in URL and TOKEN stands for the number of a database, another one for each life. It
+prints the number of crashes, and ends with a traceback at the first broken promise.
 """
 
 import asyncio
@@ -47,14 +48,26 @@ MakeArmed = Callable[[Path, Clock, Tick], Store]
 
 def main(arguments: list[str]) -> int:
     """Crash at every moment in turn; the exit code."""
-    name, folder = arguments
-
-    def make(state: Path, clock: Clock) -> Store:
-        return make_queue(name, QueueSettings(state_dir=state), clock)
-
-    crashes = crash_everywhere(make, Path(folder))
+    name, folder, *server = arguments
+    crashes = crash_everywhere(maker(name, *server), Path(folder))
     sys.stdout.write(f"{crashes}\n")
     return 0
+
+
+def maker(name: str, url: str = "", token: str = "") -> Make:
+    """What builds the queue `name` on a state folder that is named by the number of its life."""
+
+    def make(state: Path, clock: Clock) -> Store:
+        database = str(1 + int(state.name))
+        settings = QueueSettings(
+            state_dir=state,
+            url=url.replace("{}", database),
+            token=token.replace("{}", database),
+            server_time=False,
+        )
+        return make_queue(name, settings, clock)
+
+    return make
 
 
 def crash_everywhere(make: Make, folder: Path, *, make_armed: MakeArmed | None = None) -> int:

@@ -52,11 +52,14 @@ class QueueStores:
 
         return make
 
-    def settings(self, name: str, folder: Path) -> QueueSettings:
-        """The settings of the queue `name` on a state folder."""
+    def settings(self, name: str, folder: Path, *, beside: Path | None = None) -> QueueSettings:
+        """The settings of the queue `name` on a state folder.
+
+        `beside` is the state folder of another pod, with which this one shares the lists.
+        """
         if name == "sqlite":
             return QueueSettings(state_dir=folder)
-        database = self.database(folder)
+        database = self.database(beside or folder)
         if name == "upstash":
             url, token = self.front.url, self.front.token(database)
         else:

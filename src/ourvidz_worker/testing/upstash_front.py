@@ -8,10 +8,11 @@ refused; a failing command is HTTP 400. Each database has its own token. Faults 
 
 import asyncio
 import base64
+import contextlib
 import socket
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 import hiredis
@@ -50,10 +51,11 @@ class UpstashFront:
         self.requests = 0
         self._redis_port = port
         self._idle: dict[str, list[_Connection]] = {}
+        self._connections: list[_Connection] = []
         # Named as TCP, or asyncio lets each reply wait 40 ms for an acknowledgement.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
-        self._server = _Server(self._application())
+        self._server = _Server(self._application(), self._disconnect)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
 
     def __enter__(self) -> "UpstashFront":
@@ -139,12 +141,23 @@ class UpstashFront:
         """The replies of commands on one connection; an error is one of them."""
         idle = self._idle.setdefault(database, [])
         try:
-            connection = idle.pop() if idle else await _connect(self._redis_port, database)
+            connection = idle.pop() if idle else await self._connect(database)
             replies = [await connection.ask(command) for command in commands]
         except OSError as error:
             return [hiredis.ReplyError(f"ERR {error}")] * len(commands)
         idle.append(connection)
         return replies
+
+    async def _connect(self, database: str) -> "_Connection":
+        streams = await asyncio.open_connection("127.0.0.1", self._redis_port)
+        connection = _Connection(*streams)
+        self._connections.append(connection)
+        await connection.ask(["SELECT", database])
+        return connection
+
+    async def _disconnect(self) -> None:
+        for connection in self._connections:
+            await connection.close()
 
 
 class _Connection:
@@ -164,18 +177,28 @@ class _Connection:
             self._parser.feed(received)
         return reply
 
+    async def close(self) -> None:
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
 
 class _Server(uvicorn.Server):
     """A server that says when it listens."""
 
-    def __init__(self, application: Starlette) -> None:
+    def __init__(self, application: Starlette, last: Callable[[], Awaitable[None]]) -> None:
         settings = uvicorn.Config(application, log_level="critical", lifespan="off")
         super().__init__(settings)
         self.ready = threading.Event()
+        self._last = last
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        await self._last()
 
 
 class _Broken(Response):
@@ -186,12 +209,6 @@ class _Broken(Response):
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b'{"result":', "more_body": True})
         raise ConnectionResetError
-
-
-async def _connect(port: int, database: str) -> _Connection:
-    connection = _Connection(*await asyncio.open_connection("127.0.0.1", port))
-    await connection.ask(["SELECT", database])
-    return connection
 
 
 def _packable(argument: Argument | bytes) -> str | bytes:

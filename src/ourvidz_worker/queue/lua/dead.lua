@@ -5,4 +5,8 @@ local order = redis.call('LRANGE', LETTERS, -most, -1)
 for i = #order, 1, -1 do
   letters[#letters + 1] = table.remove(kept[order[i]])
 end
+-- Those that another worker wrote have no place in that order.
+for _, list in ipairs(LISTS) do
+  for i = #kept[list], 1, -1 do letters[#letters + 1] = kept[list][i] end
+end
 return letters
