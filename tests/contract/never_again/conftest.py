@@ -50,7 +50,8 @@ def wan(wan_folder: Path) -> Engine[Any]:
 def chat(tmp_path_factory: pytest.TempPathFactory) -> Engine[Any]:
     """Tiny Instruct and Base models."""
     folder = tmp_path_factory.mktemp("tiny")
-    qwen, llama = build_qwen2(folder / "qwen"), build_llama(folder / "llama")
+    qwen = build_qwen2(folder / "qwen", context=2048)
+    llama = build_llama(folder / "llama", context=2048)
     return load("chat_transformers", qwen, second_model=llama)
 
 

@@ -84,6 +84,7 @@ class EnginePipe(FakePipe):
     def __init__(self, engine: Engine[Any], clock: Clock) -> None:
         super().__init__()
         self.told: list[Report] = []
+        self.ended: list[Outcome] = []
         self._engine = engine
         self._clock = clock
         self._gates: dict[str, AttemptGate] = {}
@@ -101,6 +102,7 @@ class EnginePipe(FakePipe):
     async def _work(self, run: Run, gate: AttemptGate) -> None:
         before = len(self.told)
         outcome = await asyncio.to_thread(self._compute, run, gate)
+        self.ended.append(outcome)
         for report in (*self.told[before:], outcome):
             self.reports.put_nowait(report)
 
