@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Literal
 
 import pytest
 from redis import Redis
@@ -19,7 +20,8 @@ from ourvidz_worker.cli.supabase_checks import check_supabase
 from ourvidz_worker.cli.upstash_checks import COMMANDS, check_upstash
 from ourvidz_worker.config import Config
 from ourvidz_worker.testing.pod_process import free_ports
-from ourvidz_worker.testing.supabase import Fault, SupabaseEmulator
+from ourvidz_worker.testing.postgres import PostgresServer
+from ourvidz_worker.testing.supabase import Fault, Keys, SupabaseEmulator
 
 PATIENCE_S = 20.0
 NOWHERE = "127.0.0.1:9"
@@ -35,6 +37,12 @@ def redis_server(folder: Path, *options: str) -> Iterator[str]:
         assert any("Ready to accept" in line for line in server.stdout)
         yield f"redis://127.0.0.1:{port}"
         server.kill()
+
+
+class Server(ThreadingHTTPServer):
+    """A server that waits for its answers when it is closed."""
+
+    daemon_threads = False
 
 
 @contextmanager
@@ -58,7 +66,7 @@ def http_server(answers: dict[str, tuple[int, object]]) -> Iterator[tuple[str, l
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
             """Stay silent."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+    with Server(("127.0.0.1", 0), Receiver) as server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}", asked
@@ -291,6 +299,37 @@ def test_all_services_are_asked_and_a_silent_one_holds_nobody_up(
     found = check_services(config, timeout_s=1.0)
     assert levels(found) == ["warn", "warn", "warn", "ok"]
     assert found[0].what == "redis"
+
+
+@pytest.mark.parametrize(
+    ("secret", "revision", "level"),
+    [("right", "C2", "ok"), ("wrong", "C2", "fail"), ("", "C2", "fail"), ("", "C1", "ok")],
+)
+def test_a_signature_is_tried_without_naming_a_job(
+    postgres: PostgresServer, secret: str, revision: Literal["C1", "C2"], level: str
+) -> None:
+    """7.1: C2 looks at the signature of the exact bytes, C1 does not; nothing is changed."""
+    keys = Keys(callback_secret="right", revision=revision)
+    with SupabaseEmulator(postgres.database(), keys=keys) as emulator:
+        config = Config(
+            supabase_url=emulator.url,
+            supabase_service_role_key=keys.service,
+            job_callback_secret=secret,
+        )
+        found = checked(check_services(config, timeout_s=PATIENCE_S, signature=True))
+        (call,) = [call for call in emulator.state.calls if call.name == "job-callback"]
+    assert (found[-1].what, found[-1].level) == ("signature", level)
+    assert call.body == b"{}"
+
+
+def test_a_receiver_that_is_not_well_is_a_warning() -> None:
+    with http_server({"/hook": (500, {})}) as (url, _):
+        config = Config(callback_url=f"{url}/hook")
+        (broken,) = checked(check_services(config, timeout_s=PATIENCE_S, signature=True))
+    gone = Config(callback_url=f"http://{NOWHERE}")
+    (silent,) = checked(check_services(gone, timeout_s=PATIENCE_S, signature=True))
+    assert (broken.level, silent.level) == ("warn", "warn")
+    assert check_services(Config(), signature=True) == []
 
 
 def test_an_embedded_pod_has_no_service_to_ask() -> None:

@@ -3,19 +3,30 @@
 import asyncio
 from collections.abc import Coroutine
 
+from ourvidz_worker.callbacks import Signer
 from ourvidz_worker.cli.finding import Finding
 from ourvidz_worker.cli.redis_checks import check_redis
+from ourvidz_worker.cli.signature_check import check_signature
 from ourvidz_worker.cli.supabase_checks import check_supabase
 from ourvidz_worker.cli.upstash_checks import check_upstash
+from ourvidz_worker.clock import SystemClock
 from ourvidz_worker.config import Config
 
 TIMEOUT_S = 5.0
 """As long as the application's own functions wait for a worker's `/health`."""
 
+CALLBACKS = "/functions/v1/job-callback"
 
-def check_services(config: Config, timeout_s: float = TIMEOUT_S) -> list[Finding]:
-    """Every service that is configured, asked at the same time, at most `timeout_s` each."""
-    return asyncio.run(_ask_all(_asked(config, timeout_s)))
+
+def check_services(
+    config: Config, timeout_s: float = TIMEOUT_S, *, signature: bool = False
+) -> list[Finding]:
+    """Every service that is configured, asked at the same time, at most `timeout_s` each.
+
+    With `signature` the receiver of callbacks is sent one that names no job.
+    """
+    asked = _asked(config, timeout_s)
+    return asyncio.run(_ask_all([*asked, *(_signed(config, timeout_s) if signature else [])]))
 
 
 async def _ask_all(asked: list[Coroutine[None, None, list[Finding]]]) -> list[Finding]:
@@ -41,3 +52,13 @@ def _asked(config: Config, timeout_s: float) -> list[Coroutine[None, None, list[
             )
         )
     return asked
+
+
+def _signed(config: Config, timeout_s: float) -> list[Coroutine[None, None, list[Finding]]]:
+    address = config.callback_url or f"{config.supabase_url.rstrip('/')}{CALLBACKS}"
+    if not (config.callback_url or config.supabase_url):
+        return []
+    signer = Signer(
+        callback_secret=config.job_callback_secret, service_key=config.supabase_service_role_key
+    )
+    return [check_signature(address, signer, SystemClock(), timeout_s)]
