@@ -59,6 +59,7 @@ class Action(StrEnum):
     REGISTRATION_LOST = "registration_lost"
     REQUEST_BROKE = "request_broke"
     REQUEST_FAILED = "request_failed"
+    SETTING_DOUBTFUL = "setting_doubtful"
     ROW_REPAIRED = "row_repaired"
     ROW_UNKNOWN = "row_unknown"
     SPOOL_NOT_CLEARED = "spool_not_cleared"

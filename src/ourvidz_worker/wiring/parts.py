@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import zmq.asyncio
 from starlette.types import ASGIApp
@@ -19,7 +20,7 @@ from ourvidz_worker.api.auth import Keys
 from ourvidz_worker.api.call import ApiSettings, Side
 from ourvidz_worker.api.ports import Desks
 from ourvidz_worker.clock import Clock, SystemClock
-from ourvidz_worker.config import Config
+from ourvidz_worker.config import Config, is_deployed
 from ourvidz_worker.domain.intake import Limits
 from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.pod.administration import Administration
@@ -30,6 +31,7 @@ from ourvidz_worker.pod.delivery import Ports
 from ourvidz_worker.pod.desk import Desk
 from ourvidz_worker.pod.dispatcher import Dispatcher, Leasing
 from ourvidz_worker.pod.enhancement import Enhancement
+from ourvidz_worker.pod.enhancement_template import read_template
 from ourvidz_worker.pod.health import Health
 from ourvidz_worker.pod.hub import Hub
 from ourvidz_worker.pod.keeping import Keeping
@@ -37,9 +39,19 @@ from ourvidz_worker.pod.memory import Memory
 from ourvidz_worker.pod.preparation import Preparation
 from ourvidz_worker.pod.supervisor import Supervisor
 from ourvidz_worker.pod.watching import Watching
-from ourvidz_worker.queue import QueueSettings, Store, make_queue
+from ourvidz_worker.queue import Store
 from ourvidz_worker.references import References
-from ourvidz_worker.storage import Storage, StorageSettings, make_storage
+from ourvidz_worker.references.fetch import UrlFetcher
+from ourvidz_worker.rows import Rows
+from ourvidz_worker.storage import Storage
+from ourvidz_worker.telemetry.rotation import LogRotation
+from ourvidz_worker.wiring.application import (
+    queue_of,
+    references_of,
+    rows_of,
+    storage_of,
+    urls_of,
+)
 from ourvidz_worker.wiring.incarnations import Incarnations
 from ourvidz_worker.wiring.memory import card_bytes, make_memory, shared_out
 from ourvidz_worker.wiring.models import engine_of, lanes_with_models
@@ -53,6 +65,14 @@ MAX_SEED = 2_147_483_641
 SIDES: tuple[Side, Side] = ("wan", "chat")
 
 
+class Closing(Protocol):
+    """A part with connections or files open."""
+
+    async def close(self) -> None:
+        """Let them go."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """What runs in a pod's process."""
@@ -64,6 +84,9 @@ class Parts:
     health: Health
     memory: Memory
     telling: Telling
+    rotation: LogRotation
+    closing: tuple[Closing, ...]
+    """What is let go at the end, in this order."""
     wan_app: ASGIApp
     chat_app: ASGIApp
     context: zmq.asyncio.Context
@@ -73,9 +96,11 @@ class Parts:
         return [
             self.dispatcher.run(),
             self.dispatcher.keep_leases(),
+            self.dispatcher.watch_rows(),
             self.health.keep_fresh(),
             self.memory.run(),
             self.telling.run(),
+            self.rotation.run(),
         ]
 
     async def flush(self) -> None:
@@ -83,9 +108,9 @@ class Parts:
         await self.telling.flush()
 
     async def close(self) -> None:
-        """Let the store and the sockets go."""
-        await self.telling.close()
-        await self.queue.close()
+        """Let the stores and the sockets go."""
+        for part in self.closing:
+            await part.close()
         self.context.destroy(linger=0)
 
 
@@ -97,8 +122,11 @@ class _Ground:
     state: Path
     spool: Path
     clock: Clock
+    name: str
     queue: Store
     storage: Storage
+    rows: Rows
+    urls: UrlFetcher | None
     hub: Hub
     watching: Watching
     admission: Admission
@@ -112,10 +140,10 @@ async def build_parts(config: Config, sockets: Path) -> Parts:
     total_bytes = card_bytes(config)
     models = shared_out(lanes_with_models(config), total_bytes)
     clock = SystemClock()
-    settings = QueueSettings(state_dir=state, max_tries=config.max_job_attempts)
-    queue = make_queue("sqlite", settings, clock)
+    name = worker_id(config)
+    queue = queue_of(config, state, clock, worker_id=name)
     await queue.open()
-    ground = _ground(config, state, clock, queue)
+    ground = _ground(config, state, clock, name, queue)
     context = zmq.asyncio.Context()
     incarnations = Incarnations(
         engines={lane: (engine_of(config, lane), models[lane]) for lane in models},
@@ -127,22 +155,30 @@ async def build_parts(config: Config, sockets: Path) -> Parts:
     return _join(ground, incarnations, context, total_bytes)
 
 
-def _ground(config: Config, state: Path, clock: Clock, queue: Store) -> _Ground:
-    storage = make_storage("local", StorageSettings(root=state / "storage"), clock)
+def _ground(config: Config, state: Path, clock: Clock, name: str, queue: Store) -> _Ground:
+    storage = storage_of(config, state, clock)
+    urls = urls_of(config, clock)
     hub = Hub(queue, clock)
     return _Ground(
         config=config,
         state=state,
         spool=fresh_spool(state),
         clock=clock,
+        name=name,
         queue=queue,
         storage=storage,
+        rows=rows_of(config, clock),
+        urls=urls,
         hub=hub,
         watching=Watching(hub),
-        admission=make_admission(),
-        references=References(storage, max_bytes=config.reference_max_bytes),
+        admission=make_admission(
+            [policy.strip() for policy in config.admission_policies.split(",") if policy.strip()]
+        ),
+        references=references_of(config, storage, urls, clock),
         limits=Limits(
-            max_frames=config.wan_max_frames, max_output_tokens=config.chat_max_output_tokens
+            max_frames=config.wan_max_frames,
+            max_output_tokens=config.chat_max_output_tokens,
+            admin_writes=config.admin_queue_write,
         ),
     )
 
@@ -155,14 +191,15 @@ def _join(
 ) -> Parts:
     """Join the parts; a change of any worker makes the dispatcher look again."""
     config = ground.config
-    name = worker_id(config)
+    cancellations = Cancellations(ground.rows, ground.clock)
     telling = make_telling(
         config,
         ground.queue,
         ground.clock,
-        worker_id=name,
+        worker_id=ground.name,
         limits=ground.limits,
         jitter=random.random,
+        skipped=cancellations.look,
     )
     news = asyncio.Event()
     workers = _workers(incarnations, ground.clock, news)
@@ -178,8 +215,13 @@ def _join(
     texts = _conversation(ground, workers.get(Lane.CHAT), health, memory)
     dispatcher = Dispatcher(
         workers,
-        _ports(ground, telling, texts, health),
-        Leasing(owner=name, ttl_s=config.lease_ttl_s, answers_for_all=True),
+        _ports(ground, telling, _questions(ground, texts, health, memory), cancellations),
+        Leasing(
+            owner=ground.name,
+            ttl_s=config.lease_ttl_s,
+            may_lease=(memory.may_lease,),
+            answers_for_all=not is_deployed(config),
+        ),
         count=health.count,
         news=news,
     )
@@ -194,6 +236,12 @@ def _join(
         health=health,
         memory=memory,
         telling=telling,
+        rotation=LogRotation(folder=ground.state / "logs", sleep=ground.clock.sleep),
+        closing=tuple(
+            part
+            for part in (telling, ground.queue, ground.storage, ground.rows, ground.urls)
+            if part is not None
+        ),
         wan_app=wan_app,
         chat_app=chat_app,
         context=context,
@@ -234,21 +282,53 @@ def _conversation(
     )
 
 
-def _ports(ground: _Ground, telling: Telling, texts: Conversation, health: Health) -> Ports:
-    enhancement = Enhancement(texts=texts, clock=ground.clock, admit=ground.admission.admit)
+@dataclass(frozen=True, kw_only=True)
+class _Questions:
+    """What the pod answers or asks by text: questions about itself, prompts to be extended."""
+
+    administration: Administration
+    enhancement: Enhancement
+
+
+def _questions(ground: _Ground, texts: Conversation, health: Health, memory: Memory) -> _Questions:
+    template = read_template(ground.config.wan_enhancement_template)
+    return _Questions(
+        administration=Administration(
+            lambda: health.health("chat"),
+            memory,
+            enhancement_mode="operator" if template else "continuation",
+        ),
+        enhancement=Enhancement(
+            texts=texts, clock=ground.clock, admit=ground.admission.admit, template=template
+        ),
+    )
+
+
+def _ports(
+    ground: _Ground, telling: Telling, questions: _Questions, cancellations: Cancellations
+) -> Ports:
+    config = ground.config
     return Ports(
         queue=ground.queue,
-        cancellations=Cancellations(None, ground.clock),
+        cancellations=cancellations,
         hub=ground.hub,
         keeping=Keeping(ground.storage, ground.clock, random.random),
-        administration=Administration(lambda: health.health("chat")),
-        preparation=Preparation(ground.limits, ground.references, enhancement.extend),
+        administration=questions.administration,
+        preparation=Preparation(
+            limits=ground.limits,
+            references=ground.references,
+            enhance=questions.enhancement.extend,
+            admit=ground.admission.admit,
+            falls_back=config.reference_fallback == "fallback",
+            deadlines=config.job_timeouts,
+        ),
         teller=telling,
         watching=ground.watching,
         clock=ground.clock,
         spool=ground.spool,
-        max_tries=ground.config.max_job_attempts,
+        max_tries=config.max_job_attempts,
         told=telling.kick,
+        log_prompts=config.log_prompts,
     )
 
 
@@ -270,7 +350,7 @@ def _desk(ground: _Ground, lanes: frozenset[Lane], dispatcher: Dispatcher) -> De
 def _keys(config: Config, state: Path) -> tuple[str, ...]:
     """The keys accepted; the embedded profile makes its own at first start."""
     given = (config.wan_worker_api_key, config.chat_worker_api_key, config.sdxl_worker_api_key)
-    return (admin_key(state), *given)
+    return given if is_deployed(config) else (admin_key(state), *given)
 
 
 def _api_settings(config: Config) -> ApiSettings:
@@ -294,4 +374,6 @@ def _limits_shown(config: Config) -> dict[str, int | float]:
 
 def worker_id(config: Config) -> str:
     """The pod's name in leases and callbacks: the configured one, else the host's and chance."""
-    return config.worker_id or f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    return (
+        config.worker_id or config.runpod_pod_id or f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    )

@@ -11,8 +11,9 @@ from tempfile import TemporaryDirectory
 import uvicorn
 from starlette.types import ASGIApp
 
-from ourvidz_worker.config import Config
+from ourvidz_worker.config import Config, warnings_of
 from ourvidz_worker.telemetry.log import Action, start_logging
+from ourvidz_worker.wiring.application import secrets_of
 from ourvidz_worker.wiring.listening import listen
 from ourvidz_worker.wiring.parts import Parts, build_parts
 
@@ -27,7 +28,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 def serve(config: Config) -> int:
     """Run a pod in the foreground until a signal; the exit code. Raises `ConfigError`."""
-    start_logging()
+    start_logging(secrets=secrets_of(config))
+    for warning in warnings_of(config):
+        log.warning("setting", extra={"action": Action.SETTING_DOUBTFUL, "warning": warning})
     with TemporaryDirectory(prefix="ourvidz-") as sockets:
         return asyncio.run(_serve(config, Path(sockets)))
 
