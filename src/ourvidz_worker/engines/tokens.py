@@ -34,6 +34,11 @@ class PlainText:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def ends(self, text: str) -> list[int]:
+        """Where in `text` each token ends, in characters."""
+        encoded = self._tokenizer.encode(text, add_special_tokens=False)
+        return [end for _, end in encoded.offsets]
+
 
 def hide_control_tokens(pipeline: dict[str, Any]) -> None:
     """Make the added tokens of a tokenizer's description unmatchable, without moving any id."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ourvidz_worker.domain.artifact import Metadata
-from ourvidz_worker.domain.errors import AttemptError, ModelLoadFailed
+from ourvidz_worker.domain.errors import AttemptError, ImageToImageFailed, ModelLoadFailed
 from ourvidz_worker.domain.messages import Description
 from ourvidz_worker.engines import EngineSettings, Gate, Product, Stage, Task
 from ourvidz_worker.engines.adherence import psnr, ssim
@@ -162,7 +162,7 @@ class WanEngine:
             role: read_reference(path, shape.width, shape.height)
             for role, path in plan.references.items()
         }
-        with foreign_errors(), torch.inference_mode():
+        with foreign_errors(ImageToImageFailed), torch.inference_mode():
             tick = partial(gate.step, REFERENCE)
             control = build_control(vae, plan.mode, shape.frames, references, tick)
         strong = replace(control, scale=plan.scale, pin_above=pin_above(plan.request))

@@ -17,8 +17,8 @@ from ourvidz_worker.engines.wan_text import ClipTokens
 class ClipPlan:
     """Every effective parameter of one task.
 
-    `negative` is None where guidance makes one pass. `references` maps each role the mode needs
-    to its picture; with `scale` 0 the hints are not computed at all.
+    `text` is the prompt executed. `negative` is None where guidance makes one pass. `references`
+    maps each role the mode needs to its picture; with `scale` 0 the hints are not computed at all.
     """
 
     request: VideoRequest
@@ -27,6 +27,7 @@ class ClipPlan:
     mode: Mode
     scale: float
     references: dict[str, Path]
+    text: str
     prompt: ClipTokens
     negative: ClipTokens | None
     text_length: int
@@ -35,6 +36,11 @@ class ClipPlan:
     def is_still(self) -> bool:
         """True for one frame, which becomes a PNG."""
         return self.shape.frames == 1
+
+    @property
+    def is_shortened(self) -> bool:
+        """True when what the worker had added to the prompt was cut."""
+        return self.text != self.request.prompt
 
     @property
     def conditioned(self) -> bool:
@@ -59,7 +65,10 @@ def make_plan(task: Task, checkpoint: ClipCheckpoint) -> ClipPlan:
             field="reference",
         )
     cut = request.allow_truncation
-    prompt, negative = checkpoint.text.tokenise(request.prompt, truncate=cut), None
+    text = request.prompt
+    if request.extended_from is not None:
+        text = checkpoint.text.shorten(text, request.extended_from)
+    prompt, negative = checkpoint.text.tokenise(text, truncate=cut), None
     if request.guidance > 1.0:
         negative = checkpoint.text.tokenise(request.negative_prompt or "", truncate=cut)
     texts = [prompt] if negative is None else [prompt, negative]
@@ -69,6 +78,7 @@ def make_plan(task: Task, checkpoint: ClipCheckpoint) -> ClipPlan:
         shape=_shape(request, checkpoint),
         mode=mode,
         scale=scale,
+        text=text,
         references=_references(task, request, mode),
         prompt=prompt,
         negative=negative,

@@ -8,6 +8,7 @@ from ourvidz_worker.engines.wan_plan import ClipPlan
 
 NO_EFFECT = "the conditioning scale is 0: the reference has no effect"
 CUT = "the prompt was cut, as the request allows"
+SHORTENED = "what was added to the prompt was cut at the model's 512 tokens"
 
 
 def file_metadata(plan: ClipPlan) -> Metadata:
@@ -63,8 +64,9 @@ def facts(plan: ClipPlan, checkpoint: ClipCheckpoint) -> Metadata:
     told: Metadata = {
         "model_name": checkpoint.name,
         **_steps(plan),
+        "final_prompt": plan.text,
         "prompt_tokens": plan.prompt.count,
-        "prompt_truncated": is_truncated(plan),
+        "prompt_truncated": is_truncated(plan) or plan.is_shortened,
         "wan_task": _task(plan),
         "requested_resolution": request.requested_size or f"{request.width}x{request.height}",
     }
@@ -83,6 +85,8 @@ def notes(plan: ClipPlan) -> tuple[str, ...]:
         found.append(NO_EFFECT)
     if is_truncated(plan):
         found.append(CUT)
+    if plan.is_shortened:
+        found.append(SHORTENED)
     return tuple(found)
 
 

@@ -55,6 +55,23 @@ class ClipText:
             )
         return ClipTokens(ids=(*ids[: MAX_TOKENS - 1], self._end), count=count)
 
+    def shorten(self, text: str, begins: str) -> str:
+        """`text` cut at the last token's end at which it fits, but never within `begins` (W-3).
+
+        A text that fits stays as it is, and so does one whose beginning is too long by itself.
+        """
+        if self._fits(text) or not self._fits(begins):
+            return text
+        for end in reversed(self._plain.ends(text)[: MAX_TOKENS - 1]):
+            if end <= len(begins):
+                return begins
+            if self._fits(text[:end]):
+                return text[:end]
+        return begins
+
+    def _fits(self, text: str) -> bool:
+        return len(self._plain.encode(text)) < MAX_TOKENS
+
     def padded_length(self, texts: Sequence[ClipTokens]) -> int:
         """The one length to which all texts of a task are padded."""
         longest = max(len(tokens.ids) for tokens in texts)

@@ -264,3 +264,33 @@ def test_previews_show_three_moments_side_by_side(clips: Bench, tmp_path: Path) 
     assert len(gate.previews) == 2
     with Image.open(gate.previews[-1]) as preview:
         assert preview.size == (3 * 4, 6)
+
+
+def test_what_the_worker_added_is_cut_at_a_tokens_end(clips: Bench) -> None:
+    """W-3: the sum stays within 512 tokens; the caller's own words are whole; it is reported."""
+    text = clips.engine._loaded.text  # type: ignore[attr-defined]
+    own = "a red apple on a table, "
+    product = clips.run(clip_with(prompt=own + "blue " * 900, extended_from=own, frames=1))
+    final = product.facts["final_prompt"]
+    assert final.startswith(own)
+    assert (own + "blue " * 900).startswith(final)
+    assert 500 < text.tokenise(final).count <= 512
+    assert product.facts["prompt_tokens"] == text.tokenise(final).count
+    assert product.facts["prompt_truncated"] is True
+    assert [warning for warning in product.warnings if "512 tokens" in warning]
+    assert product.fed["text_encoder"] == ids_digest(text.tokenise(final).ids)
+
+
+def test_an_extended_prompt_that_fits_stays_whole(clips: Bench) -> None:
+    """W-3: nothing is cut, and nothing reported."""
+    product = clips.run(clip_with(prompt="a red apple, ripe", extended_from="a red", frames=1))
+    assert product.facts["final_prompt"] == "a red apple, ripe"
+    assert product.facts["prompt_truncated"] is False
+    assert product.warnings == ()
+
+
+def test_a_callers_own_prompt_is_never_cut_for_what_was_added(clips: Bench) -> None:
+    """W-1, P-3: it is refused with its count, as it would be alone."""
+    own = "apple " * 600
+    with pytest.raises(InvalidPrompt, match="tokens"):
+        clips.compute(clip_with(prompt=own + "more", extended_from=own))

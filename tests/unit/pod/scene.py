@@ -167,12 +167,17 @@ class Scene:
 
     async def until(self, true: Callable[[], bool]) -> None:
         """Let everything run until something is true."""
-        for _ in range(20_000):
+        for _ in range(5_000):
             if true():
                 return
-            await asyncio.to_thread(lambda: None)
+            await self.work_done()
             await self.clock.advance(0)
         raise AssertionError("it never came true")
+
+    async def work_done(self) -> None:
+        """Let what the queue and the threads were given before be done."""
+        await self.queue.depths()
+        await asyncio.to_thread(lambda: None)
 
     async def given(self) -> Run:
         """The run that the worker was given, once it has it."""

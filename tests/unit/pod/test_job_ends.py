@@ -1,6 +1,5 @@
 """Deadlines, refusals, unreadable jobs, drains and progress: how a job's time in the pod ends."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -225,7 +224,7 @@ async def test_a_stop_that_comes_as_the_work_begins_reaches_the_worker(scene: Sc
         while not task.done():
             for run in scene.runs():
                 scene.report(Stopped(attempt_id=run.attempt_id, reason="cancelled"))
-            await asyncio.to_thread(lambda: None)
+            await scene.work_done()
             await scene.clock.advance(0)
         assert (await scene.record(job_id)).status is Status.CANCELLED
 
@@ -249,7 +248,7 @@ async def test_a_thumbnail_that_cannot_be_stored_is_a_warning(scene: Scene) -> N
     (Path(run.spool) / "0.thumb.webp").mkdir()
     scene.finish(run, thumbnail="0.thumb.webp")
     while not task.done():
-        await asyncio.to_thread(lambda: None)
+        await scene.work_done()
         await scene.clock.advance(1)
     record = await scene.record()
     assert record.status is Status.COMPLETED
