@@ -80,7 +80,7 @@ def check_lanes(config: Config) -> list[Finding]:
         names = ", ".join(LANE_VARIABLES[lane] for lane in missing)
         return [fault("models", "no lane has a model", f"set at least one of {names}")]
     found = [
-        warning("models", f"none for {lane}: its jobs are refused", f"set {LANE_VARIABLES[lane]}")
+        warning("models", f"none for {lane}: the lane is not served", f"set {LANE_VARIABLES[lane]}")
         for lane in missing
     ]
     return [*found, *_second_models(config, missing)]

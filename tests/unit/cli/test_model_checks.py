@@ -159,8 +159,8 @@ def test_a_lane_without_a_model_is_a_warning_and_no_lane_a_fault(tmp_path: Path)
     image = msgspec.structs.replace(DEPLOYED, sdxl_model_path=str(tmp_path))
     told = {finding.told: finding.level for finding in check_lanes(image)}
     assert told == {
-        "none for chat: its jobs are refused": "warn",
-        "none for video: its jobs are refused": "warn",
+        "none for chat: the lane is not served": "warn",
+        "none for video: the lane is not served": "warn",
     }
 
 
