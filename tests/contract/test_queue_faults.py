@@ -5,10 +5,12 @@ import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.contract.list_bench import SDXL, TTL_S, Lists, as_pushed, job, lease
 
 from ourvidz_worker.domain.errors import ConfigError, QueueUnavailable
+from ourvidz_worker.domain.health import Depth
 from ourvidz_worker.domain.job import Status
 from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.queue import QueueSettings, Settlement, Store, make_queue
@@ -272,6 +274,22 @@ async def test_an_idle_pod_asks_seldom(rest: Lists) -> None:
     assert await _looks(rest, pod, 3) == [1, 3]
 
 
+async def test_the_depths_cost_no_more_than_the_polling(rest: Lists) -> None:
+    """Q-4, H-11: health asks every second, the service is asked every fifth; our own acts count."""
+    pod, front = await rest.pod(), rest.stores.front
+    await pod.depths()
+    before = front.requests
+    for _ in range(4):
+        rest.clock.jump(1)
+        await pod.depths()
+    assert front.requests == before
+    rest.push(SDXL, job("a"))
+    rest.clock.jump(1)
+    assert (await pod.depths())[Lane.IMAGE] == Depth(waiting=1, leased=0)
+    await lease(pod)
+    assert (await pod.depths())[Lane.IMAGE] == Depth(waiting=0, leased=1)
+
+
 async def _looks(rest: Lists, pod: Store, seconds: int) -> list[int]:
     """Within which seconds of waiting the service was asked."""
     waiter = asyncio.create_task(pod.changed(seconds + 0.5))
@@ -291,6 +309,26 @@ async def _pass_a_second(clock: FakeClock, waiter: asyncio.Task[bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while clock.sleepers() < 2 and not waiter.done():
             await asyncio.to_thread(clock.sleepers)
+
+
+@pytest.mark.parametrize("name", ["redis", "upstash"])
+async def test_leases_go_by_the_servers_clock(
+    name: str, stores: QueueStores, tmp_path: Path
+) -> None:
+    """A pod's own clock, however wrong, neither ends a lease nor prolongs it."""
+    settings = stores.settings(name, tmp_path / "pod", beside=tmp_path)
+    clock = FakeClock()
+    pod = make_queue(name, msgspec.structs.replace(settings, server_time=True), clock)
+    await pod.open()
+    with stores.server.client(stores.database(tmp_path)) as client:
+        client.rpush(SDXL, as_pushed(job("a")), as_pushed(job("b")))
+    await lease(pod)
+    clock.jump(86_400)
+    assert await pod.sweep() == 0
+    (short,) = await pod.lease("pod", {Lane.IMAGE: 1}, 0.0)
+    assert await pod.sweep() == 1
+    assert await is_lost(pod.settle(short.token, DONE))
+    await pod.close()
 
 
 async def test_a_cluster_is_refused() -> None:

@@ -244,3 +244,17 @@ async def test_leftovers_of_the_reference_mechanism_are_adopted(lists: Lists) ->
     assert lists.client.lrange(f"{WAN}:processing", 0, -1) == [leased]
     (first,) = await lease(pod, Lane.VIDEO)
     assert (first.job.id, first.tries) == ("left", 2)
+
+
+async def test_half_of_a_lease_is_made_whole(lists: Lists) -> None:
+    """After a server's fail-over: no job is held for ever, and no lease is of nothing."""
+    lists.push(SDXL, job("a"))
+    one, two = await lists.pod("one"), await lists.pod("two")
+    await lease(one)
+    lists.client.delete("worker:leases:image")
+    lists.client.zadd("worker:leases:video", {"nothing": 1})
+    assert await two.sweep() == 0
+    assert lists.client.zrange("worker:leases:video", 0, -1) == []
+    lists.clock.jump(TTL_S)
+    assert await two.sweep() == 1
+    assert ids(await lease(two)) == ["a"]

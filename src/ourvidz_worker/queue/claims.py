@@ -140,6 +140,9 @@ class Claims:
             KINDS,
         )
         claimed = [_read(each) for each in found]
+        if twins:
+            fields: dict[str, object] = {"action": Action.ELEMENT_DROPPED, "count": twins}
+            log.warning("twins of what is leased", extra=fields)
         for each in claimed:
             if each.element.job_id is None:
                 await self._bury(each)

@@ -139,6 +139,9 @@ class ListQueue:
             return []
         pairs = [part for token in tokens for part in (token.job_id, token.fence)]
         kept = await self._steps.run("renew", round(ttl_s * 1000), *pairs)
+        for token, is_ours in zip(tokens, kept, strict=True):
+            if not is_ours:
+                self._claims.forget(token)
         return [is_ours == 1 for is_ours in kept]
 
     async def start(self, token: Token, *, callback: bytes | None = None) -> None:
@@ -206,11 +209,7 @@ class ListQueue:
 
     async def depths(self) -> dict[Lane, Depth]:
         """The depth of every lane: the length of its list, and what of it is leased."""
-        lengths, leased, _ = await self._steps.run("look")
-        return {
-            lane: Depth(waiting=lengths[place], leased=leased[place])
-            for place, lane in enumerate(LISTS)
-        }
+        return await self._lookout.depths()
 
     async def find(self, job_id: str) -> JobRecord | None:
         """One job, or None; one that the application pushed is looked for in the lists."""

@@ -7,9 +7,12 @@ cannot block, is looked at again and again, the less often the longer nothing co
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ourvidz_worker.clock import Clock
 from ourvidz_worker.domain.errors import QueueUnavailable
+from ourvidz_worker.domain.health import Depth
+from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.queue.bell import Bell
 from ourvidz_worker.queue.names import LISTS
 from ourvidz_worker.queue.steps import Steps
@@ -20,6 +23,16 @@ FIRST_LOOK_S = 1.0
 LAST_LOOK_S = 5.0
 
 ORDER = tuple(LISTS.values())
+
+
+class Look(NamedTuple):
+    """What the server said of the lists: when, and after how many of our own steps."""
+
+    at: float
+    writes: int
+    lengths: list[int]
+    leased: list[int]
+    over: int
 
 
 class Lookout:
@@ -38,6 +51,7 @@ class Lookout:
         self._blocked: dict[str, asyncio.Task[None]] = {}
         self._looker: asyncio.Task[None] | None = None
         self._waiting = 0
+        self._last: Look | None = None
 
     def saw(self, lengths: Sequence[int], *, took: bool) -> None:
         """A claim left the lists at these lengths, and took something or nothing."""
@@ -66,6 +80,17 @@ class Lookout:
             if self._waiting == 0 and self._looker is not None:
                 self._looker.cancel()
                 self._looker = None
+
+    async def depths(self) -> dict[Lane, Depth]:
+        """How much waits and is leased; where requests are paid for, as of the last look.
+
+        That look is at most five seconds old, and of after all that this pod did itself.
+        """
+        last = self._last
+        if self._wire.can_block or last is None or not self._is_fresh(last):
+            last = await self._ask()
+        pairs = zip(LISTS, last.lengths, last.leased, strict=True)
+        return {lane: Depth(waiting=waiting, leased=leased) for lane, waiting, leased in pairs}
 
     async def close(self) -> None:
         """End all watching."""
@@ -112,11 +137,21 @@ class Lookout:
     async def _has_news(self) -> bool:
         learnt = self._learnt
         try:
-            lengths, _, over = await self._steps.run("look")
+            look = await self._ask()
         except QueueUnavailable:
             return True
         # What was learnt meanwhile is newer than this answer, or as old: nobody can tell.
-        return over > 0 or (learnt == self._learnt and self._compare(lengths))
+        return look.over > 0 or (learnt == self._learnt and self._compare(look.lengths))
+
+    async def _ask(self) -> Look:
+        at, writes = self._clock.monotonic(), self._steps.writes
+        lengths, leased, over = await self._steps.run("look")
+        self._last = Look(at, writes, lengths, leased, over)
+        return self._last
+
+    def _is_fresh(self, look: Look) -> bool:
+        age_s = self._clock.monotonic() - look.at
+        return look.writes == self._steps.writes and age_s < LAST_LOOK_S
 
     def _compare(self, lengths: Sequence[int]) -> bool:
         """True when a list has grown; what others took is no news."""

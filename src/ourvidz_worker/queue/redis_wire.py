@@ -21,6 +21,8 @@ CONNECTIONS = 16
 """Steps under way at once; more wait for one to end."""
 
 CONNECT_TIMEOUT_S = 5.0
+WAIT_TIMEOUT_S = 15.0
+"""A connection that waits is silent for five seconds when all is well."""
 
 T = TypeVar("T")
 
@@ -40,7 +42,7 @@ class RedisWire:
         """Connect; raises `ConfigError` for an address or a password that is wrong."""
         try:
             self._client = self._connect(CONNECTIONS, REQUEST_TIMEOUT_S)
-            self._waiters = self._connect(CONNECTIONS, None)
+            self._waiters = self._connect(CONNECTIONS, WAIT_TIMEOUT_S)
         except ValueError as error:
             raise ConfigError(
                 "REDIS_URL must be redis://host:port or rediss://host:port", field="redis_url"
@@ -86,7 +88,7 @@ class RedisWire:
         moving = self._waiters.blmove(listed, listed, seconds, "LEFT", "LEFT")
         return await _answer(moving) is not None
 
-    def _connect(self, connections: int, timeout_s: float | None) -> aio.Redis:
+    def _connect(self, connections: int, timeout_s: float) -> aio.Redis:
         pool = aio.BlockingConnectionPool.from_url(
             self._url,
             max_connections=connections,

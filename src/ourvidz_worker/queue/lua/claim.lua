@@ -181,6 +181,6 @@ for _, each in ipairs(wanted) do
 end
 redis.call('ZREMRANGEBYSCORE', DELAYED, '-inf', now)
 if #leases > 0 then
-  redis.call('SET', REPLAY .. pod, cjson.encode({nonce, pairs_taken}), 'PX', 2 * ttl)
+  redis.call('SET', REPLAY .. pod, cjson.encode({nonce, pairs_taken}), 'PX', math.max(1000, 2 * ttl))
 end
 return answer(leases, dropped)

@@ -15,6 +15,14 @@ for _, list in ipairs(LISTS) do
     end
   end
 end
+
+-- A lease that the server forgot, as after a fail-over, is written again and may lapse.
+for _, id in ipairs(redis.call('ZREVRANGE', RECENT, 0, few - 1)) do
+  local job = redis.call('HMGET', JOB .. id, 'status', 'entry', 'lane')
+  if job[1] == 'leased' and redis.call('EXISTS', ENTRY .. job[2]) == 1 then
+    redis.call('ZADD', LEASES .. job[3], 'NX', now + POD_MS, job[2])
+  end
+end
 local count = #lapsed
 local rows = give_back_all(lapsed, at, event)
 
