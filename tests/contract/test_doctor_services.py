@@ -21,7 +21,9 @@ from ourvidz_worker.cli.upstash_checks import COMMANDS, check_upstash
 from ourvidz_worker.config import Config
 from ourvidz_worker.testing.pod_process import free_ports
 from ourvidz_worker.testing.postgres import PostgresServer
+from ourvidz_worker.testing.redis_server import RedisServer
 from ourvidz_worker.testing.supabase import Fault, Keys, SupabaseEmulator
+from ourvidz_worker.testing.upstash_front import UpstashFront
 
 PATIENCE_S = 20.0
 NOWHERE = "127.0.0.1:9"
@@ -200,6 +202,20 @@ def test_what_is_wrong_with_upstash_is_told(
         (found,) = upstash(url)
     assert found.level == level
     assert words in told([found])
+
+
+def test_a_sound_upstash_is_well_and_left_alone(tmp_path: Path) -> None:
+    """O-3, Q-2: the same over the front that speaks as Upstash does."""
+    with RedisServer(tmp_path) as server, UpstashFront(server.port) as front:
+        database = server.fresh()
+        with server.client(database) as own:
+            own.rpush("wan_queue", "{}")
+            found = checked(
+                asyncio.run(check_upstash(front.url, front.token(database), PATIENCE_S))
+            )
+            assert own.keys() == [b"wan_queue"]
+    assert levels(found) == ["ok", "ok"]
+    assert "wan_queue 1" in told(found)
 
 
 def test_an_upstash_that_cannot_be_reached_is_a_warning() -> None:
