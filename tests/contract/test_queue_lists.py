@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 from tests.contract.list_bench import CHAT, SDXL, WAN, Lists, as_pushed, job, lease
 
-from ourvidz_worker.domain.artifact import Asset
 from ourvidz_worker.domain.health import Depth
 from ourvidz_worker.domain.job import Job, Status
-from ourvidz_worker.domain.job_types import Media
 from ourvidz_worker.domain.lane import Lane, PriorityClass
 from ourvidz_worker.queue import Settlement
 from ourvidz_worker.testing.queue_bench import DONE, ids
@@ -270,11 +268,8 @@ async def test_a_text_jobs_result_is_kept_for_an_hour(lists: Lists) -> None:
     lists.push(CHAT, job("a", "chat_enhance"))
     pod = await lists.pod()
     (leased,) = await lease(pod, Lane.CHAT)
-    assets = (Asset(index=0, media=Media.TEXT, text="a red fox"),)
     body = b'{"status":"completed"}'
-    await pod.settle(
-        leased.token, Settlement(status=Status.COMPLETED, assets=assets, callback=body)
-    )
+    await pod.settle(leased.token, Settlement(status=Status.COMPLETED, callback=body, result=body))
     assert lists.client.get("worker:result:a") == body
     assert 3500 < lists.client.ttl("worker:result:a") <= 3600
 

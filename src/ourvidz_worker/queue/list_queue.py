@@ -16,7 +16,6 @@ from ourvidz_worker.domain.errors import Conflict, LeaseLost, NotFound
 from ourvidz_worker.domain.event import EventKind, JobEvent
 from ourvidz_worker.domain.health import Depth
 from ourvidz_worker.domain.job import PUBLIC_STATUS, Job, Lease, Status, Token
-from ourvidz_worker.domain.job_types import Media
 from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.queue.base import (
     CallbackRow,
@@ -287,7 +286,6 @@ class ListQueue:
         return now, write_event(EventKind.CANCELLED, now, {})
 
     def _settling(self, token: Token, end: Settlement, nonce: str) -> tuple[Argument, ...]:
-        is_text = any(asset.media is Media.TEXT for asset in end.assets)
         return (
             token.job_id,
             token.fence,
@@ -297,7 +295,7 @@ class ListQueue:
             write_end(end),
             optional(end.callback),
             optional(self._letter(token, end) if end.dead else None),
-            optional(end.callback if is_text else None),
+            optional(end.result),
         )
 
     def _letter(self, token: Token, end: Settlement) -> bytes:
