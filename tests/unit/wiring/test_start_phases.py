@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from ourvidz_worker.config import Config
 from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.pod.worker_state import WorkerState
 from ourvidz_worker.telemetry.phases import TITLES, Phase, phase_line
-from ourvidz_worker.wiring.phases import say, tell_start
+from ourvidz_worker.wiring.phases import health_of, registration_of, say, tell_start
 
 
 @dataclass
@@ -30,27 +31,35 @@ async def test_three_lines_in_order_once_every_worker_has_tried() -> None:
     """O-7: one status line a phase; a worker that failed is told, and holds up nothing."""
     image, video = Worker(Lane.IMAGE), Worker(Lane.VIDEO)
     told: list[str] = []
-    registered = asyncio.get_running_loop().create_future()
-
-    async def registration() -> str:
-        return str(await registered)
-
     telling = asyncio.create_task(
-        tell_start(
-            [image, video], registration=registration, health=lambda: "healthy", tell=told.append
-        )
+        tell_start([image, video], registration="on", health=lambda: "healthy", tell=told.append)
     )
     image.end_start(WorkerState.READY)
     await asyncio.wait([telling], timeout=0)
     assert told == []
     video.end_start(WorkerState.BACKOFF)
-    registered.set_result("both addresses seen")
     await telling
     assert told == [
         "[4/6] worker launch: image ready, video backoff",
-        "[5/6] auto-registration: both addresses seen",
+        "[5/6] auto-registration: on",
         "[6/6] health monitoring: healthy",
     ]
+
+
+def test_registration_says_what_is_told_to_whom() -> None:
+    """G-1: an address, or why there is none."""
+    deployed = Config(redis_url="redis://127.0.0.1")
+    both = registration_of(deployed, wan="https://wan", chat="https://chat")
+    assert both == "on, images and video at https://wan, chat at https://chat"
+    assert registration_of(deployed, wan="", chat="https://chat") == "on, chat at https://chat"
+    assert registration_of(deployed, wan="", chat="") == "off, no public address is to be told"
+    assert registration_of(Config(), wan="", chat="") == "off, there is no application"
+
+
+def test_health_says_how_it_is_and_where_to_ask() -> None:
+    """H-1: both ports."""
+    told = health_of(Config(), "healthy")
+    assert told == "healthy, http://127.0.0.1:7860/health and http://127.0.0.1:7861/health"
 
 
 def test_a_line_goes_out_at_once(capsys: pytest.CaptureFixture[str]) -> None:
