@@ -36,7 +36,7 @@ def completion(
     receipt = msgspec.structs.replace(
         receipt, attempt=lease.tries, warnings=tuple(dict.fromkeys(beside))
     )
-    loaded = sum(stage.seconds for stage in receipt.stages if stage.stage == LOAD)
+    loaded = sum((stage.seconds for stage in receipt.stages if stage.stage == LOAD), 0.0)
     own: Facts = {"attempts": lease.tries, "load_time": round(loaded, 3), **times}
     if OUT_OF_MEMORY in past.codes:
         own["oom_retry"] = True

@@ -271,7 +271,7 @@ def test_what_the_worker_added_is_cut_at_a_tokens_end(clips: Bench) -> None:
     text = clips.engine._loaded.text  # type: ignore[attr-defined]
     own = "a red apple on a table, "
     product = clips.run(clip_with(prompt=own + "blue " * 900, extended_from=own, frames=1))
-    final = product.facts["final_prompt"]
+    final = str(product.facts["final_prompt"])
     assert final.startswith(own)
     assert (own + "blue " * 900).startswith(final)
     assert 500 < text.tokenise(final).count <= 512

@@ -18,10 +18,12 @@ OWN = "sk-own-secret-of-this-pod"
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
+    logger = logging.getLogger("ourvidz_worker")
+    before = logger.handlers[:], logger.level, logger.propagate
     found = io.StringIO()
     start_logging(stream=found, secrets=[OWN, ""])
     yield found
-    logging.getLogger("ourvidz_worker").handlers.clear()
+    logger.handlers[:], logger.level, logger.propagate = before
 
 
 def line_of(stream: io.StringIO) -> dict[str, object]:
