@@ -190,3 +190,17 @@ def _until(
         if is_it(reply):
             return reply
     raise AssertionError("it never came")
+
+
+def test_a_prompt_is_extended_although_chat_had_to_leave(pod: Pod, sink: Sink) -> None:
+    """W-3, T-8: the video worker is resident, chat comes for the prompt, then the video is made."""
+    pod.start(ready=2)
+    with http(pod) as client:
+        assert client.post("/memory/load", json={"which": "wan", "force": True}).status_code == 200
+        job = {"id": "long", "type": "video7b_fast_enhanced", "user_id": "u", "prompt": "a cat"}
+        client.post("/v1/jobs", json=job | {"config": {"frames": 5, "steps": 4}})
+        assert sink.statuses("long")[-1] == "completed"
+        told = client.get("/v1/jobs/long").json()["metadata"]
+        assert told["enhancement_applied"] is True, told
+        kinds = [one["event"] for one in client.get("/memory/report").json()["events"]]
+        assert kinds.count("evict") >= 2

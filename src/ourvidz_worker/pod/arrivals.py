@@ -40,9 +40,9 @@ class Arrivals:
         """The recent rate."""
         return self._counts.get(lane, 0.0) / MEMORY_S
 
-    def waited_s(self, lane: Lane, is_waiting: bool, now: float) -> float:
-        """How long work of a lane has waited without a break, told of it at each look."""
-        if not is_waiting:
+    def waited_s(self, lane: Lane, is_missed: bool, now: float) -> float:
+        """How long work has waited for a lane's absent worker, told of it at each look."""
+        if not is_missed:
             self._waiting_since.pop(lane, None)
             return 0.0
         return now - self._waiting_since.setdefault(lane, now)

@@ -119,11 +119,16 @@ class Health:
             return False
         return self._clock.monotonic() - link.last_beat > SILENT_AFTER_S
 
+    def _is_down(self, worker: Supervisor) -> bool:
+        """Dead, or on its way back after it ended by itself."""
+        is_restarting = worker.state is WorkerState.STARTING and worker.restarts > 0
+        return is_restarting or self._is_dead(worker)
+
     def _problems(self) -> list[str]:
         down = [
             f"the {lane.value} lane is down"
             for lane, worker in self._workers.items()
-            if self._is_dead(worker)
+            if self._is_down(worker)
         ]
         refused = ["callbacks are refused"] if self._refused() else []
         return [*self._faults, *down, *refused]

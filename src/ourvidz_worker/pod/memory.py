@@ -29,6 +29,7 @@ from ourvidz_worker.residency.policy import (
     may_leave,
     next_step,
     plan_room,
+    spared_for,
 )
 from ourvidz_worker.telemetry.log import Action
 
@@ -98,9 +99,7 @@ class Memory:
         load_s = worker.load_s
         broker.summon(lane, within_s)
         self._kicked.set()
-        entries = broker.entries
-        busy = frozenset(entry.lane for entry in entries if entry.waiting)
-        plan = plan_room(entries, broker.free_bytes, lane, broker.need_of(lane), spare=busy)
+        plan = plan_room(broker.entries, broker.free_bytes, lane, broker.need_of(lane))
         comes = worker.state in {WorkerState.STOPPED, WorkerState.STARTING} and plan.enough
         in_time = load_s is not None and load_s <= within_s
         if not (comes and in_time and await worker.is_up_within(within_s)):
@@ -224,7 +223,7 @@ class Memory:
         broker = self._broker
         for lane in step.evict:
             await broker.evict(lane, Why.ROOM, beneficiary=step.load, patient=step.patient)
-        spare = frozenset(entry.lane for entry in broker.ledger.entries if entry.waiting)
+        spare = spared_for(broker.ledger.entry(step.load), broker.ledger.entries)
         await broker.make_room(step.load, broker.need_of(step.load), spare=spare)
         await broker.load(step.load, step.why)
 

@@ -66,7 +66,8 @@ class MemoryBroker:
         """The device at the last look."""
         self.lock = asyncio.Lock()
         self._depths = depths
-        self._summons: dict[Lane, float] = {}
+        self._summons: dict[Lane, tuple[float, float]] = {}
+        """When each was made (wall clock), and until when it counts (monotonic)."""
         self._moving: Lane | None = None
         self._released: set[Lane] = set()
         self._total_bytes = 0
@@ -108,7 +109,7 @@ class MemoryBroker:
     def summon(self, lane: Lane, for_s: float) -> None:
         """Somebody outside the queue waits for a worker, at most `for_s`."""
         self.arrivals.add(lane)
-        self._summons[lane] = self.clock.monotonic() + for_s
+        self._summons[lane] = (self.clock.now(), self.clock.monotonic() + for_s)
 
     async def make_room(
         self,
@@ -143,7 +144,6 @@ class MemoryBroker:
             return
         self._released.discard(lane)
         await self._move(MoveKind.LOAD, why, lane, None, self.workers[lane].load)
-        self._summons.pop(lane, None)
 
     async def evict(
         self,
@@ -239,9 +239,10 @@ class MemoryBroker:
         )
 
     def _found(self, entry: Entry, worker: Supervisor, depth: Depth, now: float) -> Entry:
-        """The entry as things are now; a summons counts as work until it is over."""
-        summoned = self._summons.get(entry.lane, 0.0) > now
+        """The entry as things are now; a summons counts as waiting work."""
+        summoned = self._is_summoned(entry.lane, now)
         waiting = depth.waiting + worker.slots.waiting + summoned
+        is_missed = waiting > 0 and worker.state is WorkerState.STOPPED
         used_at = worker.used_at
         return replace(
             entry,
@@ -251,10 +252,17 @@ class MemoryBroker:
             released=entry.lane in self._released,
             idle_s=0.0 if worker.busy else self.clock.now() - (used_at or self._since),
             load_s=worker.load_s,
+            summoned=summoned,
             waiting=waiting,
-            waiting_s=self.arrivals.waited_s(entry.lane, waiting > 0, now),
+            waiting_s=self.arrivals.waited_s(entry.lane, is_missed, now),
             arrivals_per_s=self.arrivals.per_second(entry.lane),
         )
+
+    def _is_summoned(self, lane: Lane, now: float) -> bool:
+        """True until the worker was used, or whoever waited has left."""
+        made, until = self._summons.get(lane, (0.0, 0.0))
+        used_at = self.workers[lane].used_at
+        return until > now and (used_at is None or used_at < made)
 
     def _capped(self, size: int) -> int:
         """A size that can fit: an engine may have measured more than one card can give again."""

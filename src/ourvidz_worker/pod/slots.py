@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+from collections.abc import Callable
 from itertools import count
 
 from ourvidz_worker.domain.errors import ModelLoadFailed
@@ -27,8 +28,9 @@ class Slot:
 class Slots:
     """The slots of one worker: open while it is ready, closed otherwise."""
 
-    def __init__(self) -> None:
-        """Closed at first."""
+    def __init__(self, changed: Callable[[], object] = lambda: None) -> None:
+        """Closed at first; `changed` hears of each slot given back."""
+        self._changed = changed
         self._capacity = 0
         self._taken = 0
         self._generation = 0
@@ -103,6 +105,7 @@ class Slots:
         if generation == self._generation:
             self._taken -= 1
             self._hand_out()
+            self._changed()
 
     def _hand_out(self) -> None:
         while self._waiters and self._taken < self._capacity and not self._paused:

@@ -61,7 +61,6 @@ class Supervisor:
     ) -> None:
         """`start` makes a new incarnation; `jitter` is 0..1; `changed` hears of each move."""
         self.lane = lane
-        self.slots = Slots()
         self.state = WorkerState.STOPPED
         self.started = asyncio.Event()
         """Set once the first start has succeeded or failed."""
@@ -85,6 +84,7 @@ class Supervisor:
         self._wanted = True
         self._nudge = asyncio.Event()
         self._news = asyncio.Event()
+        self.slots = Slots(self._news.set)
 
     @property
     def description(self) -> Description | None:
@@ -98,8 +98,12 @@ class Supervisor:
 
     @property
     def busy(self) -> bool:
-        """True while the worker has work, or callers wait for it."""
-        return bool(self._link and self._link.running) or self.slots.waiting > 0
+        """True while the worker has work, or somebody has a slot of it, or waits for one."""
+        return self._is_working or self.slots.waiting > 0
+
+    @property
+    def _is_working(self) -> bool:
+        return bool(self._link and self._link.running) or self.slots.taken > 0
 
     async def serve(self) -> None:
         """Keep the worker alive until `stop`; returns when its last process has ended."""
@@ -169,7 +173,7 @@ class Supervisor:
             if force:
                 await self._cancel_all("draining")
             is_empty = await self._until(
-                lambda: self._link is None or not self._link.running,
+                lambda: self._link is None or not self._is_working,
                 STOP_WAIT_S if force else wait_s,
             )
             is_empty = is_empty or force

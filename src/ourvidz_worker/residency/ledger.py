@@ -29,6 +29,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """An operator sent it away: it comes back for work, not by itself."""
     idle_s: float = 0.0
     load_s: float | None = None
+    summoned: bool = False
+    """Somebody outside the queue waits for it now."""
     waiting: int = 0
     waiting_s: float = 0.0
     arrivals_per_s: float = 0.0

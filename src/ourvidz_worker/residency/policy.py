@@ -27,6 +27,9 @@ LEVELS: tuple[tuple[int, Pressure], ...] = (
 #: Who makes room first.
 EVICTION_ORDER = (Lane.CHAT, Lane.VIDEO, Lane.IMAGE)
 
+LAST = Lane.IMAGE
+"""The last resort."""
+
 #: Who comes back by itself, the highest claim first; the other worker comes when asked.
 STANDING = (Lane.IMAGE, Lane.CHAT)
 CLAIMS = (*STANDING, Lane.VIDEO)
@@ -111,6 +114,17 @@ def may_leave(entry: Entry, *, force: bool = False) -> bool:
     return force or not (entry.busy or entry.pinned)
 
 
+def spared_for(wanted: Entry, entries: Sequence[Entry]) -> frozenset[Lane]:
+    """Who does not make room for that worker although idle: those with waiting work of their own.
+
+    A caller who waits comes before them: work that waits for an idle worker is still prepared,
+    and it may be this very caller that it waits for (an extended prompt, W-3).
+    """
+    if wanted.summoned:
+        return frozenset()
+    return frozenset(entry.lane for entry in entries if entry.waiting)
+
+
 def next_step(entries: Sequence[Entry], free_bytes: int) -> Step | None:
     """What to do now: serve demand, else bring back who belongs here, else foresee; or nothing."""
     absent = {entry.lane: entry for entry in entries if entry.residence is Residence.UNLOADED}
@@ -142,12 +156,14 @@ def _for_demand(
     entries: Sequence[Entry], absent: Mapping[Lane, Entry], free_bytes: int
 ) -> Step | None:
     """Work waits: who has no work makes room; after a while, who has some does too."""
-    with_work = frozenset(entry.lane for entry in entries if entry.waiting)
     for lane in DEMAND_ORDER:
         entry = absent.get(lane)
         if entry is None or not entry.waiting:
             continue
-        plan = plan_room(entries, free_bytes, lane, entry.need_bytes, spare=with_work)
+        spare = spared_for(entry, entries)
+        plan = plan_room(entries, free_bytes, lane, entry.need_bytes, spare=spare)
+        if plan.enough and LAST in plan.evict and _pays_to_wait(entry, entries, free_bytes):
+            continue
         if plan.enough:
             return Step(load=lane, why=Why.DEMAND, evict=plan.evict)
         if entry.waiting_s < STARVED_S:
@@ -157,6 +173,19 @@ def _for_demand(
         if plan.enough:
             return Step(load=lane, why=Why.DEMAND, evict=plan.evict, patient=True)
     return None
+
+
+def _pays_to_wait(wanted: Entry, entries: Sequence[Entry], free_bytes: int) -> bool:
+    """True while the last resort can be spared by waiting for the others' users: at most as long
+    as both loads take, which is what changing places with it costs.
+    """
+    (last,) = (entry for entry in entries if entry.lane is LAST)
+    if wanted.waiting_s >= (last.load_s or 0.0) + (wanted.load_s or 0.0):
+        return False
+    spare = frozenset({LAST, *(entry.lane for entry in entries if entry.pinned)})
+    return plan_room(
+        entries, free_bytes, wanted.lane, wanted.need_bytes, force=True, spare=spare
+    ).enough
 
 
 def _for_standing(

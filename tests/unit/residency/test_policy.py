@@ -179,6 +179,21 @@ def test_waiting_work_brings_its_worker_and_spares_those_that_have_work() -> Non
     assert last == Step(load=Lane.VIDEO, why=Why.DEMAND, evict=(Lane.IMAGE,))
 
 
+def test_the_last_resort_is_spared_while_waiting_costs_less_than_its_reload() -> None:
+    """9: sdxl leaves when chat stays busy for longer than changing places takes."""
+    image, chat = entry(Lane.IMAGE, load_s=20.0), entry(Lane.CHAT, busy=True)
+    for waiting_s, step in (
+        (19.0, None),
+        (20.0, Step(load=Lane.VIDEO, why=Why.DEMAND, evict=(Lane.IMAGE,))),
+    ):
+        away = entry(Lane.VIDEO, AWAY, waiting=1, waiting_s=waiting_s, load_s=0.0)
+        assert next_step(*card(image, chat, away)) == step
+    small = card(
+        image, replace(chat, busy=False), entry(Lane.VIDEO, AWAY, waiting=1), total=34 * GIB
+    )
+    assert next_step(*small) == Step(load=Lane.VIDEO, why=Why.DEMAND, evict=(Lane.CHAT, Lane.IMAGE))
+
+
 def test_work_that_has_starved_waits_for_the_others_to_finish() -> None:
     starved = entry(Lane.VIDEO, AWAY, waiting=1, waiting_s=STARVED_S)
     image, chat = entry(Lane.IMAGE, busy=True), entry(Lane.CHAT, busy=True, waiting=2)
