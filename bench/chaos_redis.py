@@ -1,6 +1,6 @@
 """Jobs through the application's Redis lists while workers and pods are killed with SIGKILL.
 
-Usage: python -m bench.chaos_redis [--jobs 1000] [--pods 2] [--seed 1] [--pause 3]
+Usage: python -m bench.chaos_redis [--jobs 1000] [--pods 2] [--seed 1] [--pause 1.5]
 
 A real Redis that syncs every write, the application's side over a real PostgreSQL, and pods on
 the fake engine, each a process of its own. Jobs of all lanes are pushed as the application pushes
@@ -39,14 +39,14 @@ GRACE_S = 5.0
 """A job that a kill found begun ends within the lease and this."""
 
 STEP_S = 0.01
-PUSH_EVERY_S = 0.05
+PUSH_EVERY_S = 0.1
 PATIENCE_S = 300.0
 LOOK_EVERY_S = 0.5
 POD_SHARE = 0.4
 """Of the kills, so many hit a whole pod; the others one of its workers."""
 
 LATEST_RETURN_S = 1.5 * LEASE_S
-RISING_S = 6.0
+RISING_S = 3.0
 """A pod that was just started is spared this long: a kill of what does nothing shows nothing."""
 
 BUCKET = "workspace-temp/"
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--pods", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--pause", type=float, default=3.0, help="mean seconds between kills")
+    parser.add_argument("--pause", type=float, default=1.5, help="mean seconds between kills")
     parser.add_argument("--keep", type=Path, help="folder to keep logs and the history in")
     chosen = parser.parse_args(arguments)
     logging.disable(logging.WARNING)
