@@ -6,6 +6,7 @@ lies behind it is missing. `python -m ourvidz_worker.testing.supabase` runs it b
 """
 
 from ourvidz_worker.testing.supabase.application import Application
+from ourvidz_worker.testing.supabase.call_clock import CallClock
 from ourvidz_worker.testing.supabase.elements import ENCODINGS, list_of
 from ourvidz_worker.testing.supabase.faults import Call, Fault, Faults, digest
 from ourvidz_worker.testing.supabase.process import supabase_process
@@ -17,6 +18,7 @@ __all__ = [
     "ENCODINGS",
     "Application",
     "Call",
+    "CallClock",
     "Fault",
     "Faults",
     "Keys",

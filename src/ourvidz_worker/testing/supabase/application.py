@@ -134,6 +134,10 @@ class Application:
         config: dict[str, Any] = found["config"]
         return config
 
+    def set_config(self, config: dict[str, Any]) -> None:
+        """Write the whole row, as another writer of it does."""
+        self._rows.execute("UPDATE system_config SET config = %s", (Jsonb(config),))
+
     def objects(self) -> list[str]:
         """The names of all objects, as `bucket/key`."""
         return [str(name) for name in self._http.get("/_control/objects").json()]
