@@ -342,6 +342,7 @@ def test_a_receiver_that_is_not_well_is_a_warning() -> None:
     with http_server({"/hook": (500, {})}) as (url, _):
         config = Config(callback_url=f"{url}/hook")
         (broken,) = checked(check_services(config, timeout_s=PATIENCE_S, signature=True))
+    assert check_services(Config(webhook_secrets="whsec_short"), signature=True) == []
     gone = Config(callback_url=f"http://{NOWHERE}")
     (silent,) = checked(check_services(gone, timeout_s=PATIENCE_S, signature=True))
     assert (broken.level, silent.level) == ("warn", "warn")

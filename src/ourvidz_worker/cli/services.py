@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Coroutine
 
-from ourvidz_worker.callbacks import Signer
 from ourvidz_worker.cli.finding import Finding
 from ourvidz_worker.cli.redis_checks import check_redis
 from ourvidz_worker.cli.signature_check import check_signature
@@ -11,11 +10,11 @@ from ourvidz_worker.cli.supabase_checks import check_supabase
 from ourvidz_worker.cli.upstash_checks import check_upstash
 from ourvidz_worker.clock import SystemClock
 from ourvidz_worker.config import Config
+from ourvidz_worker.domain.errors import ConfigError
+from ourvidz_worker.wiring.telling import signer_of, target_of
 
 TIMEOUT_S = 5.0
 """As long as the application's own functions wait for a worker's `/health`."""
-
-CALLBACKS = "/functions/v1/job-callback"
 
 
 def check_services(
@@ -55,10 +54,10 @@ def _asked(config: Config, timeout_s: float) -> list[Coroutine[None, None, list[
 
 
 def _signed(config: Config, timeout_s: float) -> list[Coroutine[None, None, list[Finding]]]:
-    address = config.callback_url or f"{config.supabase_url.rstrip('/')}{CALLBACKS}"
-    if not (config.callback_url or config.supabase_url):
+    """The question to whoever takes callbacks, with the keys that callbacks carry there."""
+    address = target_of(config)
+    try:
+        signer = signer_of(config)
+    except ConfigError:  # The settings' own check tells of it.
         return []
-    signer = Signer(
-        callback_secret=config.job_callback_secret, service_key=config.supabase_service_role_key
-    )
-    return [check_signature(address, signer, SystemClock(), timeout_s)]
+    return [check_signature(address, signer, SystemClock(), timeout_s)] if address else []
