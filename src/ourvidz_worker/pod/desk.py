@@ -1,6 +1,5 @@
 """The desk: accepts jobs, cancels them, and tells of them."""
 
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from ourvidz_worker.pod.watching import Watching
 from ourvidz_worker.queue import CancelOutcome, JobRecord, Queue, Settlement
 from ourvidz_worker.storage import Storage
 from ourvidz_worker.telemetry.log import Action
+from ourvidz_worker.telemetry.redaction import user_digest
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +164,6 @@ def _public(job: Job) -> dict[str, object]:
     return {
         "job_id": job.id,
         "job_type": job.type,
-        "user": hashlib.sha256(job.user_id.encode()).hexdigest()[:12],
+        "user": user_digest(job.user_id),
         "payload_bytes": len(job.payload),
     }

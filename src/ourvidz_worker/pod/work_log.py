@@ -18,8 +18,8 @@ def fields_of(request: Request | None, *, whole: bool = False) -> dict[str, obje
         return {
             "job_type": request.job_type,
             "messages": len(request.messages),
-            "system_prompt_chars": len(system),
-            "user_prompt_chars": len(user),
+            "system_chars": len(system),
+            "user_chars": len(user),
             "max_tokens": request.sampling.max_tokens,
             "template": AS_GIVEN,
             **prompt_fields(user, whole=whole),

@@ -65,7 +65,6 @@ class Action(StrEnum):
     SPOOL_NOT_CLEARED = "spool_not_cleared"
     STORAGE_UNAVAILABLE = "storage_unavailable"
     TEXT_SERVED = "text_served"
-    TEXT_STARTED = "text_started"
     THUMBNAIL_NOT_STORED = "thumbnail_not_stored"
     WATCH_BROKE = "watch_broke"
     WORKER_DRAINING = "worker_draining"

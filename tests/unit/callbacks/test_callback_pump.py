@@ -277,7 +277,7 @@ async def test_an_accepted_callback_is_written_down_without_sending_it_again() -
     scene = Scene(lambda _: Delivered())
     scene.outbox.owe("a")
 
-    def answer(_: Row) -> Verdict:
+    def answer(_: Row | ProgressRow) -> Verdict:
         scene.outbox.broken = 1
         return Delivered()
 
@@ -339,7 +339,7 @@ async def test_a_cancelled_pump_leaves_nothing_running() -> None:
 
 
 async def test_a_bug_in_the_sender_is_not_hidden() -> None:
-    def broken(_: Row) -> Verdict:
+    def broken(_: Row | ProgressRow) -> Verdict:
         raise RuntimeError("bug")
 
     scene = Scene(broken)
