@@ -181,9 +181,17 @@ def completion(text: Written, request_id: str, created: float) -> Completion:
     )
 
 
-def chunk(order: CompletionOrder, request_id: str, created: float, *choices: ChunkChoice) -> Chunk:
-    """One event of the stream; without choices it is the one that tells the usage."""
-    return Chunk(id=_id(request_id), created=int(created), model=order.model, choices=choices)
+def chunk(
+    order: CompletionOrder,
+    request_id: str,
+    created: float,
+    choices: tuple[ChunkChoice, ...],
+    usage: Usage | None,
+) -> Chunk:
+    """One event of the stream; the one that tells the usage has no choices."""
+    return Chunk(
+        id=_id(request_id), created=int(created), model=order.model, choices=choices, usage=usage
+    )
 
 
 def usage_of(text: Written) -> Usage:

@@ -216,12 +216,7 @@ def _join(
     dispatcher = Dispatcher(
         workers,
         _ports(ground, telling, _questions(ground, texts, health, memory), cancellations),
-        Leasing(
-            owner=ground.name,
-            ttl_s=config.lease_ttl_s,
-            may_lease=(memory.may_lease,),
-            answers_for_all=not is_deployed(config),
-        ),
+        _leasing(ground, memory),
         count=health.count,
         news=news,
     )
@@ -245,6 +240,16 @@ def _join(
         wan_app=wan_app,
         chat_app=chat_app,
         context=context,
+    )
+
+
+def _leasing(ground: _Ground, memory: Memory) -> Leasing:
+    """In this pod's name; a lane whose worker is away is not leased from."""
+    return Leasing(
+        owner=ground.name,
+        ttl_s=ground.config.lease_ttl_s,
+        may_lease=(memory.may_lease,),
+        answers_for_all=not is_deployed(ground.config),
     )
 
 

@@ -95,6 +95,10 @@ async def test_one_dead_engine_degrades_and_all_of_them_are_unhealthy(ward: Ward
     await ward.desk.clock.advance(0)
     view = ward.health.health("wan")
     assert (view.status, view.problems) == ("degraded", ("the image lane is down",))
+    await ward.desk.pass_time(2)
+    restarting = ward.health.health("wan")
+    assert (restarting.status, restarting.model_loaded) == ("degraded", False)
+    await ward.desk.pass_time(LOAD_S)
     ward.desk.fakes[Lane.CHAT].process.kill()
     await ward.desk.clock.advance(0)
     assert ward.health.health("wan").status == "unhealthy"

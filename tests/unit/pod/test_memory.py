@@ -159,6 +159,24 @@ async def test_a_caller_waits_for_a_model_that_comes_in_time_and_no_other(desk: 
         await desk.memory.summon(Lane.VIDEO, 45.0)
 
 
+async def test_a_caller_goes_before_work_that_still_waits_for_an_idle_worker(desk: Desk) -> None:
+    """W-3, M-5: a video job whose prompt chat must extend gets chat first, then wan again."""
+    desk.wait_in(Lane.VIDEO, 2)
+    await desk.pass_time(LOAD_S + 4)
+    assert desk.up() == {Lane.IMAGE, Lane.VIDEO}
+    desk.wait_in(Lane.VIDEO, 1, leased=1)
+    coming = asyncio.create_task(desk.memory.summon(Lane.CHAT, 45.0))
+    await desk.pass_time(LOAD_S + 3)
+    assert await coming <= LOAD_S + 2
+    assert Lane.CHAT in desk.up()
+    talking = await desk.work(Lane.CHAT)
+    await desk.pass_time(2)
+    await desk.finish(Lane.CHAT)
+    await talking
+    await desk.pass_time(LOAD_S + 4)
+    assert desk.up() == {Lane.IMAGE, Lane.VIDEO}
+
+
 async def test_an_attempt_without_memory_sends_idle_workers_away_first(desk: Desk) -> None:
     """M-5: out of memory evicts idle models by the table before the one retry."""
     running = await desk.work(Lane.IMAGE)

@@ -216,6 +216,23 @@ async def test_an_unload_waits_for_running_work_and_takes_no_more(scene: Scene) 
     waiting.cancel()
 
 
+async def test_who_holds_a_slot_counts_as_a_user_before_the_work_begins(scene: Scene) -> None:
+    """M-5: between its slot and its first step an attempt is not to be unloaded under."""
+    worker = await scene.ready()
+    slot = await scene.supervisor.slots.take(PriorityClass.NORMAL)
+    assert scene.supervisor.busy
+    with pytest.raises(Conflict):
+        await scene.supervisor.unload(wait_s=0.0)
+    unloading = asyncio.create_task(scene.supervisor.unload())
+    await scene.clock.advance(1)
+    assert worker.pipe.sent == []
+    slot.release()
+    await scene.clock.advance(0)
+    worker.process.kill()
+    await unloading
+    assert scene.supervisor.state is WorkerState.STOPPED
+
+
 async def test_an_unload_of_what_stays_in_use_is_a_conflict_and_changes_nothing(
     scene: Scene,
 ) -> None:

@@ -1,8 +1,7 @@
 """`/v1/chat/completions`: the chat model for clients that speak OpenAI's protocol."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
-import msgspec
 from starlette.types import ASGIApp
 
 from ourvidz_worker.api.bodies import read_object
@@ -12,6 +11,7 @@ from ourvidz_worker.api.completions import (
     CompletionOrder,
     Delta,
     OuterTrim,
+    Usage,
     chunk,
     completion,
     decode_completion,
@@ -21,6 +21,7 @@ from ourvidz_worker.api.patience import closing
 from ourvidz_worker.api.routes.texts import pieces_of, write
 from ourvidz_worker.api.sse import EventStream, data_frame
 from ourvidz_worker.api.text_bodies import TextOrder
+from ourvidz_worker.api.text_replies import Written
 from ourvidz_worker.domain.lane import Lane
 
 DONE = b"[DONE]"
@@ -37,26 +38,42 @@ async def complete(call: Call) -> ASGIApp:
 
 
 async def _frames(call: Call, order: CompletionOrder) -> AsyncIterator[bytes]:
-    """The role, the text as it is written, how it ended, the usage if it was asked, the end."""
-    created, trim = call.site.clock.now(), OuterTrim()
-
-    def told(*choices: ChunkChoice, **more: object) -> bytes:
-        made = chunk(order, call.request_id, created, *choices)
-        return data_frame(call.encode(msgspec.structs.replace(made, **more)))
-
-    has_begun = False
+    """The chunks of everything that comes, and the end."""
+    scribe = _Scribe(call, order)
     async with closing(pieces_of(call, TextOrder(request=order.request))) as items:
         async for item in items:
-            if not has_begun:
-                has_begun = True
-                yield told(ChunkChoice(delta=Delta(role="assistant", content="")))
-            if not isinstance(item, str):
-                yield told(ChunkChoice(delta=Delta(), finish_reason=item.reply.finish_reason))
-                if order.include_usage:
-                    yield told(usage=usage_of(item))
-            elif text := trim.take(item):
-                yield told(ChunkChoice(delta=Delta(content=text)))
+            for told in scribe.told(item):
+                yield told
     yield data_frame(DONE)
+
+
+class _Scribe:
+    """Writes the chunks of one stream: the role first, then the text, how it ended, the usage."""
+
+    def __init__(self, call: Call, order: CompletionOrder) -> None:
+        """Nothing was told yet."""
+        self._call = call
+        self._order = order
+        self._created = call.site.clock.now()
+        self._trim = OuterTrim()
+        self._has_begun = False
+
+    def told(self, item: str | Written) -> Iterator[bytes]:
+        """What is told of a piece, or of the whole text at its end."""
+        if not self._has_begun:
+            self._has_begun = True
+            yield self._frame(ChunkChoice(delta=Delta(role="assistant", content="")))
+        if isinstance(item, str):
+            if text := self._trim.take(item):
+                yield self._frame(ChunkChoice(delta=Delta(content=text)))
+            return
+        yield self._frame(ChunkChoice(delta=Delta(), finish_reason=item.reply.finish_reason))
+        if self._order.include_usage:
+            yield self._frame(usage=usage_of(item))
+
+    def _frame(self, *choices: ChunkChoice, usage: Usage | None = None) -> bytes:
+        made = chunk(self._order, self._call.request_id, self._created, choices, usage)
+        return data_frame(self._call.encode(made))
 
 
 def _known(call: Call) -> frozenset[str]:
