@@ -198,6 +198,14 @@ async def test_the_type_decides_and_not_the_list(lists: Lists) -> None:
     assert lists.client.llen(SDXL) == 2
 
 
+async def test_a_lane_is_not_blocked_by_many_elements_of_another(lists: Lists) -> None:
+    """Q-9: lanes are independent, though they share a list."""
+    lists.push(SDXL, *(job(f"still-{n}", "image_fast") for n in range(200)), job("picture"))
+    pod = await lists.pod()
+    assert ids(await lease(pod, Lane.IMAGE)) == ["picture"]
+    assert ids(await lease(pod, Lane.VIDEO, 2)) == ["still-0", "still-1"]
+
+
 async def test_what_this_pod_does_not_serve_goes_to_its_own_lists_tail(lists: Lists) -> None:
     """Q-9: moved once, byte for byte, and left there."""
     lists.push(WAN, job("clip", "video_fast"))

@@ -102,18 +102,34 @@ local function look(list, raw, place)
     returned = tonumber(kept[6] or '') or 0, ready = (tonumber(kept[7] or '') or 0) <= now}
 end
 
-for _, list in ipairs(LISTS) do
+local ready = {}
+
+-- The elements of a list from one place on, as many as a window holds.
+local function read(list, first)
   local seen, fresh = {}, {}
-  for place, raw in ipairs(redis.call('LRANGE', list, 0, WINDOW - 1)) do
-    local item = not seen[raw] and look(list, raw, place)
+  for place, raw in ipairs(redis.call('LRANGE', list, first, first + WINDOW - 1)) do
+    local item = not seen[raw] and look(list, raw, first + place)
     seen[raw] = true
     if item then
       items[#items + 1] = item
+      ready[item.lane] = ready[item.lane] or item.ready
       if item.returned == 0 then fresh[#fresh + 1] = item end
     end
   end
   -- First in, first out is told by the place in the list; numbers only compare lists.
   for i = #fresh - 1, 1, -1 do fresh[i].order = math.min(fresh[i].order, fresh[i + 1].order) end
+end
+
+for _, list in ipairs(LISTS) do read(list, 0) end
+
+-- Others' elements at the head of its own list must not keep a lane waiting.
+for _, each in ipairs(wanted) do
+  local lane, list = each[1], LIST_OF[each[1]]
+  local length = math.min(redis.call('LLEN', list), DEEP)
+  for first = WINDOW, length - 1, WINDOW do
+    if each[2] < 1 or ready[lane] then break end
+    read(list, first)
+  end
 end
 
 local function turn_of(item)
