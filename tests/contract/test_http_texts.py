@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from ourvidz_worker.api.call import ApiSettings
 from ourvidz_worker.domain.errors import InvalidPrompt
 from ourvidz_worker.domain.request import ChatRequest, Message
 from ourvidz_worker.telemetry.log import Action
-from ourvidz_worker.testing.desks import FakePod, client_of
+from ourvidz_worker.testing.desks import VERSION, FakePod, client_of
 
 pytestmark = pytest.mark.anyio
 
@@ -201,3 +202,14 @@ async def test_the_log_has_lengths_and_a_digest_but_no_text(
     assert chat["prompt_sha256"] == hashlib.sha256(words.encode()).hexdigest()
     assert (generate["messages"], generate["user_chars"]) == (0, 4)
     assert "hello" not in str(chat).lower()
+
+
+async def test_the_text_is_logged_when_the_operator_wants_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """O-8: `LOG_PROMPTS=true` changes it."""
+    settings = ApiSettings(version=VERSION, log_prompts=True)
+    with caplog.at_level(logging.INFO, logger="ourvidz_worker.api"):
+        async with client_of(FakePod().app(settings=settings)) as client:
+            await client.post("/generate", json={"inputs": "Once"})
+    assert vars(caplog.records[0])["prompt"] == "Once"

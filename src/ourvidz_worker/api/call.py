@@ -26,6 +26,8 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_reference_bytes: int = 52_428_800
     requests_per_minute: int = 60
     concurrent_requests: int = 8
+    log_prompts: bool = False
+    """Log texts in full instead of their lengths and digests (O-8)."""
 
 
 @dataclass(frozen=True, kw_only=True)

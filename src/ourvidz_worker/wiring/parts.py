@@ -364,6 +364,7 @@ def _api_settings(config: Config) -> ApiSettings:
         auth_mode=config.auth_mode,
         max_output_tokens=config.chat_max_output_tokens,
         max_reference_bytes=config.reference_max_bytes,
+        log_prompts=config.log_prompts,
     )
 
 

@@ -123,7 +123,7 @@ async def pieces_of(call: Call, order: TextOrder) -> AsyncIterator[str | Written
 def _record(
     call: Call, order: TextOrder, reply: TextReply, *, started: float, seconds: float
 ) -> None:
-    """What a text request leaves in the log: lengths and a digest, never the text (O-8)."""
+    """What a text request leaves in the log: lengths, a digest, the text on request (O-8)."""
     request = order.request
     words = [message.content for message in request.messages] or [request.text or ""]
     lengths = {
@@ -147,5 +147,6 @@ def _record(
             "tokens": reply.tokens,
             "finish_reason": reply.finish_reason,
             "model": reply.model_name,
-        },
+        }
+        | ({"prompt": "\n".join(words)} if call.site.settings.log_prompts else {}),
     )
