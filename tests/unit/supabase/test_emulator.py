@@ -181,6 +181,18 @@ def test_completed_makes_assets_once_and_gives_seed_0_a_random_one(
     assert supabase.state.complaints == []
 
 
+def test_two_pictures_of_one_seed_are_complained_about(
+    supabase: SupabaseEmulator, caller: Caller
+) -> None:
+    """S-1: the client keeps one of them."""
+    add_job(supabase)
+    for name in ("workspace-temp/u/j/0.png", "workspace-temp/u/j/1.png"):
+        caller.upload(name)
+    caller.tell(completed(asset(0, 7), asset(1, 7)))
+    assert run(supabase, "SELECT asset_index FROM workspace_assets") == [(0,)]
+    assert supabase.state.complaints == ["j: asset 1 has the seed or place of another"]
+
+
 def test_assets_without_prompt_or_file_are_complained_about(
     supabase: SupabaseEmulator, caller: Caller
 ) -> None:

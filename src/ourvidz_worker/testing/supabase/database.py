@@ -75,6 +75,11 @@ class Database:
         )
         return bool(await self.fetch(query, [_adapted(value) for value in asset.values()]))
 
+    async def has_asset(self, job_id: str, path: str) -> bool:
+        """True when that very file is an asset of the job already."""
+        where = {"job_id": job_id, "temp_storage_path": path}
+        return bool(await self.select("workspace_assets", ["id"], where))
+
     async def fetch(self, query: Composed, values: Sequence[object]) -> list[Row]:
         """The rows that a statement returns. Raises `psycopg.Error`."""
         cursor = await self._open().execute(query, values)

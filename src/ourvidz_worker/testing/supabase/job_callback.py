@@ -93,7 +93,7 @@ async def _insert(
     if f"{BUCKET}/{path}" not in state.objects:
         state.complaints.append(f"{job['id']}: asset {index} has no file")
     facts = asset.get("metadata") or {}
-    await state.database.insert_asset(
+    inserted = await state.database.insert_asset(
         {
             "user_id": job["user_id"],
             "job_id": job["id"],
@@ -111,3 +111,5 @@ async def _insert(
             "generation_settings": {**facts, **metadata},
         }
     )
+    if not inserted and not await state.database.has_asset(job["id"], path):
+        state.complaints.append(f"{job['id']}: asset {index} has the seed or place of another")
