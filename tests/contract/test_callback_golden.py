@@ -187,3 +187,29 @@ def test_a_fallback_is_told(name: str, pipeline: str, ran: str) -> None:
     assert metadata["reference_mode"] == "none"
     assert asset["pipeline"] == pipeline
     assert not {"denoise_strength", "resize_policy"} & (set(asset) | set(metadata))
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "is_copy", "by", "denoise", "guidance"),
+    [
+        ("image_modify", "modify", False, None, 0.4, 7.5),
+        ("image_copy_button", "copy", True, "parameters", 0.05, 1.0),
+        ("image_copy_flag", "copy", True, "flag", 0.05, 1.0),
+    ],
+)
+def test_what_a_reference_led_to_is_told(
+    name: str, mode: str, is_copy: bool, by: str | None, denoise: float, guidance: float
+) -> None:
+    """I-2: the effective values, the mode, and how a copy was recognised."""
+    metadata = told(name)["metadata"]
+    assert (metadata["reference_mode"], metadata["exact_copy_mode"]) == (mode, is_copy)
+    assert metadata.get("copy_detected_by") == by
+    assert (metadata["denoise_strength"], metadata["guidance_scale"]) == (denoise, guidance)
+    assert metadata["steps"] == metadata["num_inference_steps"]
+
+
+def test_the_number_of_frames_stays_the_truth() -> None:
+    """K-2: 81, whatever length a client shows for it."""
+    metadata, asset = told("video_fast")["metadata"], told("video_fast")["assets"][0]["metadata"]
+    assert (metadata["frame_num"], asset["frame_num"]) == (81, 81)
+    assert asset["duration_seconds"] == 81 / 16

@@ -189,7 +189,7 @@ class Delivery:
         if self.lease.exhausted:
             lost = self._failure(WorkerLost("The job's tries are used up."))
             return settlement_of(lost, self.lease, dead=True)
-        if self._computing is None and _family_of(self.job) is not Family.ADMIN:
+        if self._computing is None and _family_of(self.job) not in {None, Family.ADMIN}:
             return GiveBack(burn=False, code=NOT_SERVED, delay_s=NOT_SERVED_AGAIN_AFTER_S)
         ended = await self._ports.cancellations.ended_before(self.job)
         if ended is not None:

@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 
 Watch = Callable[[Report], None]
 
+ENCODE_S = 180.0
+"""Files are written on the CPU, outside the time in work: seconds, unless an encoder hangs."""
+
 DEADLINE_GRACE_S = 10.0
 """A worker stops an attempt at its deadline by itself; this much later it is killed."""
 
@@ -168,7 +171,7 @@ class WorkerLink:
 
     def _pass_on(self, report: Progress | Preview | TextPiece | Computed) -> None:
         if isinstance(report, Computed):
-            self._deadlines.pop(report.attempt_id, None)
+            self.set_deadline(report.attempt_id, ENCODE_S)
         if report.attempt_id in self._runs:
             self._runs[report.attempt_id][1](report)
 

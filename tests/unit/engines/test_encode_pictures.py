@@ -49,6 +49,7 @@ def test_both_encoders_are_lossless(
 
 @pytest.mark.parametrize("side", [1, 64, 1024])
 def test_a_written_picture_reads_back_equal_and_holds_no_text(side: int, tmp_path: Path) -> None:
+    """S-2: PNG files carry no prompt."""
     pixels = noise(side, side)
     write_png(tmp_path / "0.png", pixels)
     with Image.open(tmp_path / "0.png") as back:

@@ -139,6 +139,7 @@ def test_progress_counts_every_step_of_every_picture(pictures: Bench) -> None:
 def test_numbers_out_of_range_are_never_a_black_picture(
     pictures: Bench, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
+    """S-2: `GENERATION_ERROR`, whatever stage they come from."""
     unet = pictures.engine._loaded.unet  # type: ignore[attr-defined]
     monkeypatch.setattr(unet, "forward", lambda x, *args, **options: (torch.full_like(x, value),))
     with pytest.raises(AttemptError) as caught:

@@ -52,6 +52,7 @@ def test_a_file_gives_the_weights_of_the_folder_it_was_made_of(
 
 
 def test_a_file_draws_pictures(file: Path, tmp_path: Path) -> None:
+    """S-2: a single safetensors file as well as a folder."""
     product = Bench(load("sdxl", file), tmp_path / "bench").run(picture_with(count=2))
     assert len(product.artifacts) == 2
     assert product.effective["scheduler"] == "euler"
@@ -106,6 +107,7 @@ def test_the_marks_of_v_prediction_are_read(tmp_path: Path) -> None:
 
 
 def test_the_marks_reach_the_solver(tiny: Path, tmp_path: Path) -> None:
+    """S-2: the prediction type comes from the checkpoint."""
     marks = {"v_pred": mark(), "ztsnr": mark()}
     marked = build_sdxl_file(tmp_path / "v", tiny / "sdxl", extra=marks)
     plain = build_sdxl_file(tmp_path / "e", tiny / "sdxl")

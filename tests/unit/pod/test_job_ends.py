@@ -7,10 +7,11 @@ import pytest
 from tests.unit.pod.scene import Scene
 
 from ourvidz_worker.domain.errors import Refused, Unavailable
-from ourvidz_worker.domain.job import Job, Status
+from ourvidz_worker.domain.job import Job, Status, Token
 from ourvidz_worker.domain.lane import Lane, PriorityClass
 from ourvidz_worker.domain.messages import Computed, Progress, Run, Stopped
 from ourvidz_worker.domain.request import Request
+from ourvidz_worker.queue import Settlement
 
 pytestmark = pytest.mark.anyio
 
@@ -253,6 +254,29 @@ async def test_a_thumbnail_that_cannot_be_stored_is_a_warning(scene: Scene) -> N
     record = await scene.record()
     assert record.status is Status.COMPLETED
     assert record.facts["warnings"] == ["THUMBNAIL_GENERATION_ERROR: thumbnail 0"]
+
+
+async def test_a_texts_body_is_kept_for_whoever_looks_it_up(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """J-1: the completed body goes with the settlement; a picture's does not."""
+    ends: list[Settlement] = []
+    settle = scene.queue.settle
+
+    async def note(token: Token, end: Settlement) -> None:
+        ends.append(end)
+        await settle(token, end)
+
+    monkeypatch.setattr(scene.queue, "settle", note)
+    await scene.submit(id="question", type="admin_utilities")
+    _, task = await scene.begin()
+    await task
+    await scene.submit(id="picture")
+    _, task = await scene.begin()
+    scene.finish(await scene.given())
+    await task
+    assert [end.callback for end in ends] == [b"completed", b"completed"]
+    assert [end.result for end in ends] == [b"completed", None]
 
 
 async def test_a_lane_that_cannot_load_gives_its_jobs_back_unburnt(scene: Scene) -> None:
