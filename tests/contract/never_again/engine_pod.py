@@ -25,6 +25,7 @@ from ourvidz_worker.pod.link import WorkerLink
 from ourvidz_worker.queue import Settlement
 from ourvidz_worker.references import References
 from ourvidz_worker.references.references import FetchUrl
+from ourvidz_worker.testing.clock import FakeClock
 from ourvidz_worker.worker.attempt import Ports, advance, run_attempt
 from ourvidz_worker.worker.gate import AttemptGate
 
@@ -118,9 +119,9 @@ class EnginePipe(FakePipe):
 class EngineWorker(FakeWorker):
     """One incarnation around an engine that is loaded."""
 
-    def __init__(self, engine: Engine[Any], clock: Clock) -> None:
+    def __init__(self, engine: Engine[Any], clock: Clock, work_clock: Clock) -> None:
         self.process = FakeProcess()
-        self.pipe: EnginePipe = EnginePipe(engine, clock)
+        self.pipe: EnginePipe = EnginePipe(engine, work_clock)
         self.link = WorkerLink(self.process, self.pipe, clock)
         self._engine = engine
 
@@ -141,6 +142,8 @@ class EnginePod(Scene):
     ) -> None:
         super().__init__(folder)
         self._engine = engine
+        self.work_clock = FakeClock()
+        """What the attempts go by; an engine's thread may move it."""
         self._bodies: dict[str, list[dict[str, Any]]] = {}
         self._taking = asyncio.Lock()
         self.references = References(self.storage, max_bytes=MAX_REFERENCE_BYTES, urls=urls)
@@ -207,7 +210,7 @@ class EnginePod(Scene):
         )
 
     async def _start(self, lane: Lane) -> WorkerLink:
-        self.worker = EngineWorker(self._engine, self.clock)
+        self.worker = EngineWorker(self._engine, self.clock, self.work_clock)
         return self.worker.link
 
 
