@@ -55,8 +55,11 @@ class MemoryBroker:
         clock: Clock,
         *,
         depths: Callable[[], Mapping[Lane, Depth]],
+        total_bytes: int = 0,
     ) -> None:
-        """`depths` tells of the queue at its last look."""
+        """`depths` tells of the queue at its last look; `total_bytes` is the device's size, for
+        as long as it cannot be read.
+        """
         self.ledger = ledger
         self.meter = meter
         self.clock = clock
@@ -70,7 +73,7 @@ class MemoryBroker:
         """When each was made (wall clock), and until when it counts (monotonic)."""
         self._moving: Lane | None = None
         self._released: set[Lane] = set()
-        self._total_bytes = 0
+        self._total_bytes = total_bytes
         self._since = clock.now()
 
     @property

@@ -156,8 +156,11 @@ class Supervisor:
         """End the worker once nothing runs on it; it stays away until `load`.
 
         With `force` its work is stopped at the next step and goes back to the queue. Raises
-        `Conflict` when work still runs after `wait_s`; the worker then serves on.
+        `Conflict` when work still runs after `wait_s`; the worker then serves on. Raises
+        `Unavailable` when the pod stops, which ends every worker in its own way.
         """
+        if self._stopping.is_set():
+            raise Unavailable
         self._wanted = False
         self._nudge.set()
         if self.state is WorkerState.READY:
@@ -173,15 +176,17 @@ class Supervisor:
             if force:
                 await self._cancel_all("draining")
             is_empty = await self._until(
-                lambda: self._link is None or not self._is_working,
+                lambda: self._link is None or not self._is_working or self._stopping.is_set(),
                 STOP_WAIT_S if force else wait_s,
             )
             is_empty = is_empty or force
         finally:
-            if not is_empty and self.state is WorkerState.DRAINING and self._link is not None:
+            if not (is_empty or self._link is None or self._stopping.is_set()):
                 self._wanted = True
                 self._move(WorkerState.READY)
                 self.slots.resume()
+        if self._stopping.is_set():
+            raise Unavailable
         if not is_empty:
             raise Conflict(IN_USE)
 

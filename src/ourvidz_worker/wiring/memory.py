@@ -73,6 +73,7 @@ def make_memory(
         _meter(config, total_bytes, workers, budgets),
         clock,
         depths=health.depths,
+        total_bytes=total_bytes,
     )
     shares = {lane: budget / total_bytes for lane, budget in budgets.items() if total_bytes}
     return Memory(broker, shares)

@@ -108,6 +108,21 @@ async def test_a_load_that_fails_is_recorded_and_not_repeated_at_once(desk: Desk
     assert desk.started.count(Lane.VIDEO) <= started + 1
 
 
+async def test_a_driver_that_says_nothing_is_replaced_by_the_ledger(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M-2: what cannot be seen counts as using its budget."""
+
+    async def nothing() -> None:
+        return None
+
+    monkeypatch.setattr(desk.broker.meter, "read", nothing)
+    await desk.pass_time(2)
+    assert desk.broker.free_bytes == 23 * GIB
+    with pytest.raises(Unavailable):
+        desk.memory.memory_status("wan")
+
+
 async def test_foreign_memory_shrinks_the_room_and_breaks_nothing(desk: Desk) -> None:
     """M-2: the truth is what the device has free, whoever uses it."""
     desk.foreign_bytes = 20 * GIB

@@ -270,6 +270,28 @@ async def test_a_forced_unload_stops_the_work_which_goes_back_unburnt(scene: Sce
     assert scene.supervisor.state is WorkerState.STOPPED
 
 
+async def test_a_pod_that_stops_ends_its_workers_in_its_own_way(scene: Scene) -> None:
+    """O-6: an unload that is under way lets the drain's grace count, and none begins any more."""
+    worker = await scene.ready()
+    running = asyncio.create_task(scene.supervisor.run(run_of(), lambda report: None))
+    await scene.clock.advance(0)
+    unloading = asyncio.create_task(scene.supervisor.unload())
+    await scene.clock.advance(1)
+    await scene.supervisor.stop(30.0)
+    await scene.clock.advance(0)
+    with pytest.raises(Unavailable):
+        await unloading
+    with pytest.raises(Unavailable):
+        await scene.supervisor.unload(force=True)
+    assert worker.pipe.sent[1:] == [Drain(grace_s=30.0)]
+    assert not running.done()
+    worker.pipe.reports.put_nowait(Finished(attempt_id="a", artifacts=(), receipt=Receipt()))
+    assert await running
+    worker.process.kill()
+    await scene.task
+    assert scene.supervisor.state is WorkerState.STOPPED
+
+
 async def test_a_worker_that_dies_while_it_is_unloaded_is_not_started_again(scene: Scene) -> None:
     worker = await scene.ready()
     running = asyncio.create_task(scene.supervisor.run(run_of(), lambda report: None))
