@@ -21,6 +21,7 @@ pytestmark = pytest.mark.anyio
 Photo = Callable[..., bytes]
 PICTURE_OF = f"reference_images/{USER}/none.png"
 BAD_REQUEST = reply(400, b'{"statusCode":"400","error":"InvalidJWT"}')
+SIGNED = f"/storage/v1/object/sign/user-library/{USER}/a.png?token=old"
 GONE = reply(404, b"{}")
 PAGE = reply(200, b"<html>sign in</html>")
 
@@ -121,30 +122,32 @@ async def test_17_a_denoise_strength_alone_stays_text_to_image(pod: EnginePod) -
 
 
 @asynccontextmanager
-async def fetching(server: Server) -> AsyncIterator[tuple[str, UrlFetcher]]:
-    """A storage of the operator's own behind HTTP, and the guarded way to it."""
+async def fetching(server: Server, path: str) -> AsyncIterator[tuple[str, UrlFetcher]]:
+    """A URL on the operator's own storage behind HTTP, and the guarded way to it."""
     async with running(server) as home:
         fetcher = UrlFetcher(FakeClock(), max_bytes=1 << 20, jitter=lambda: 0.0, home=home)
         try:
-            yield f"{home}/storage/v1/object/sign/user-library/{USER}/a.png?token=old", fetcher
+            yield f"{home}{path}", fetcher
         finally:
             await fetcher.close()
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("answer", "path", "reason"),
     [
-        (BAD_REQUEST, "REFERENCE_EXPIRED"),
-        (GONE, "REFERENCE_NOT_FOUND"),
-        (PAGE, "REFERENCE_NOT_AN_IMAGE"),
+        (BAD_REQUEST, "/elsewhere/a.png?token=old", "REFERENCE_EXPIRED"),
+        (BAD_REQUEST, SIGNED, "REFERENCE_NOT_FOUND"),
+        (GONE, SIGNED, "REFERENCE_NOT_FOUND"),
+        (PAGE, SIGNED, "REFERENCE_NOT_AN_IMAGE"),
     ],
+    ids=["expired", "expired and removed", "gone", "no picture"],
 )
 async def test_18_a_reference_behind_a_dead_url_fails_the_job(
-    tmp_path: Path, sdxl: Engine[Any], answer: bytes, reason: str
+    tmp_path: Path, sdxl: Engine[Any], answer: bytes, path: str, reason: str
 ) -> None:
     """4.3: the job ends as failed with its reason, and nothing was generated or stored."""
     async with (
-        fetching(Server(answer)) as (url, fetcher),
+        fetching(Server(answer), path) as (url, fetcher),
         engine_pod(tmp_path, sdxl, urls=fetcher) as pod,
     ):
         for job in (
