@@ -293,7 +293,7 @@ class Delivery:
     def _times(self) -> dict[str, float]:
         """What the pod measured: from the lease to the last upload, and the wait before it."""
         times = {"processing_time": round(self._ports.clock.now() - self._begun, 3)}
-        if getattr(self.job, "arrival_known", True):
+        if self.job.arrival_known:
             times["queue_wait"] = round(max(0.0, self._begun - self.job.submitted_at), 3)
         return times
 

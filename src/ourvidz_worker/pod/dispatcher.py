@@ -78,7 +78,9 @@ class Dispatcher:
         self._may_lease = (self._breaker.may_lease, *leasing.may_lease)
         self._restarts = dict.fromkeys(workers, 0)
         self._unloadable: set[Lane] = set()
-        self._draining = False
+        self._draining = asyncio.Event()
+        self._left = asyncio.Event()
+        self._left.set()
 
     @property
     def held(self) -> int:
@@ -92,20 +94,23 @@ class Dispatcher:
     async def run(self) -> None:
         """Lease and deliver until `drain`."""
         backoff = Backoff(self._leasing.jitter)
-        while not self._draining:
+        self._left.clear()
+        while not self._draining.is_set():
             self._news.clear()
             self._judge_workers()
             try:
                 leases = await self._lease()
             except QueueUnavailable:
                 log.warning("queue unavailable", extra={"action": Action.QUEUE_UNAVAILABLE})
-                await self._clock.sleep(backoff.next_s())
+                await self._pause(backoff.next_s())
                 continue
             backoff.reset()
             for lease in leases:
                 self._begin(lease)
             if not leases:
                 await self._wait()
+        await self._give_back()  # what was leased as the drain began
+        self._left.set()
 
     async def keep_leases(self) -> None:
         """Renew what is held, three times in each lease's life, and sweep what has lapsed."""
@@ -130,15 +135,35 @@ class Dispatcher:
 
     async def drain(self, timeout_s: float) -> None:
         """Lease no more; give back what has not begun, and wait for the rest to end."""
-        self._draining = True
+        self._draining.set()
         self.look()
+        await self._give_back()
+        ended = asyncio.ensure_future(self._all_ended())
+        await asyncio.wait({ended}, timeout=timeout_s)
+        ended.cancel()
+
+    async def _give_back(self) -> None:
+        """Stop what has not begun; what ends from now on is no fault of its job (O-6)."""
         for delivery in self._deliveries():
             delivery.draining = True
             if not delivery.running and not delivery.computed.is_set():
                 await delivery.stop("draining")
-        tasks = [task for _, task in self._held.values()]
-        if tasks:
-            await asyncio.wait(tasks, timeout=timeout_s)
+
+    async def _all_ended(self) -> None:
+        await self._left.wait()
+        while self._held:
+            await asyncio.wait([task for _, task in self._held.values()])
+
+    async def _pause(self, seconds: float) -> None:
+        """Let time pass, unless the drain begins."""
+        waits = [
+            asyncio.ensure_future(self._clock.sleep(seconds)),
+            asyncio.ensure_future(_until(self._draining)),
+        ]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
 
     async def _lease(self) -> list[Lease]:
         return await self._ports.queue.lease(
@@ -246,6 +271,10 @@ class Dispatcher:
             await self._ports.queue.changed(IDLE_LOOK_S)
         except (QueueUnavailable, LeaseLost):
             await self._clock.sleep(IDLE_LOOK_S)
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def _report_break(task: "asyncio.Task[None]") -> None:

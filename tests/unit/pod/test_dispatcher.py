@@ -1,7 +1,7 @@
 """What is leased, when nothing is, and what becomes of a lane that cannot be had."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from tests.unit.pod.scene import Scene
 
 from ourvidz_worker.domain.errors import ConfigError, QueueUnavailable
-from ourvidz_worker.domain.job import Job, Status
+from ourvidz_worker.domain.job import Job, Lease, Status
 from ourvidz_worker.domain.job_types import JOB_TYPES
 from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.domain.request import Request
@@ -265,6 +265,50 @@ async def test_a_row_cancelled_by_its_user_stops_the_job(scene: Scene) -> None:
     await scene.clock.advance(5)
     await scene.until(lambda: pod.dispatcher.held == 1)
     assert (await scene.record("next")).status is Status.CANCELLED
+    await pod.close()
+
+
+async def test_what_is_leased_as_the_drain_begins_goes_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """O-6: also a lease that was under way."""
+    await scene.submit()
+    asked, answered = asyncio.Event(), asyncio.Event()
+    lease = scene.queue.lease
+
+    async def slow(owner: str, wanted: Mapping[Lane, int], ttl_s: float) -> list[Lease]:
+        found = await lease(owner, wanted, ttl_s)
+        asked.set()
+        await answered.wait()
+        return found
+
+    monkeypatch.setattr(scene.queue, "lease", slow)
+    pod = Pod(scene)
+    await asked.wait()
+    draining = asyncio.create_task(pod.dispatcher.drain(30.0))
+    await scene.clock.advance(0)
+    assert not draining.done()
+    answered.set()
+    await draining
+    record = await scene.record()
+    assert (record.status, record.tries) == (Status.WAITING, 0)
+    assert await scene.owed() == []
+    await pod.close()
+
+
+async def test_a_drain_does_not_wait_for_a_queue_that_is_away(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """O-6: the back-off ends with the drain."""
+
+    async def away(*args: object) -> list[object]:
+        raise QueueUnavailable
+
+    monkeypatch.setattr(scene.queue, "lease", away)
+    pod = Pod(scene)
+    await scene.clock.advance(20)
+    await pod.dispatcher.drain(30.0)
+    assert pod.dispatcher.held == 0
     await pod.close()
 
 
