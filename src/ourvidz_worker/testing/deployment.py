@@ -44,11 +44,15 @@ class Deployment:
             **settings,
         }
 
-    def pod(self, name: str, **settings: str) -> PodProcess:
-        """A pod that is not started yet; a second one of the same name continues its state."""
+    def pod(self, name: str, *arguments: str, **settings: str) -> PodProcess:
+        """A pod that is not started yet; a second one of the same name continues its state.
+
+        `arguments` are options of `up`, `settings` are environment variables.
+        """
         return PodProcess(
             self.folder / name,
             log=self.folder / f"{name}.log",
+            arguments=arguments,
             environment=self.environment(WORKER_ID=name, **settings),
         )
 

@@ -45,6 +45,7 @@ from ourvidz_worker.references.fetch import UrlFetcher
 from ourvidz_worker.rows import Rows
 from ourvidz_worker.storage import Storage
 from ourvidz_worker.telemetry.rotation import LogRotation
+from ourvidz_worker.wiring.announcing import Announcing, announcing_of
 from ourvidz_worker.wiring.application import (
     queue_of,
     references_of,
@@ -84,6 +85,7 @@ class Parts:
     health: Health
     memory: Memory
     telling: Telling
+    announcing: Announcing
     rotation: LogRotation
     closing: tuple[Closing, ...]
     """What is let go at the end, in this order."""
@@ -100,6 +102,7 @@ class Parts:
             self.health.keep_fresh(),
             self.memory.run(),
             self.telling.run(),
+            self.announcing.run(),
             self.rotation.run(),
         ]
 
@@ -132,6 +135,11 @@ class _Ground:
     admission: Admission
     references: References
     limits: Limits
+
+    def closing(self) -> tuple[Closing, ...]:
+        """What is let go at the end."""
+        connected = (self.queue, self.storage, self.rows)
+        return connected if self.urls is None else (*connected, self.urls)
 
 
 async def build_parts(config: Config, sockets: Path) -> Parts:
@@ -220,6 +228,7 @@ def _join(
         count=health.count,
         news=news,
     )
+    announcing = announcing_of(config, workers, health, ground.clock)
     desk = _desk(ground, frozenset(workers), dispatcher)
     desks = Desks(jobs=desk, texts=texts, memory=memory, pod=health)
     wan_app, chat_app = (_app(side, ground, desks) for side in SIDES)
@@ -231,12 +240,9 @@ def _join(
         health=health,
         memory=memory,
         telling=telling,
+        announcing=announcing,
         rotation=LogRotation(folder=ground.state / "logs", sleep=ground.clock.sleep),
-        closing=tuple(
-            part
-            for part in (telling, ground.queue, ground.storage, ground.rows, ground.urls)
-            if part is not None
-        ),
+        closing=(telling, announcing, *ground.closing()),
         wan_app=wan_app,
         chat_app=chat_app,
         context=context,

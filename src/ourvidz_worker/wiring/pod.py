@@ -16,6 +16,7 @@ from ourvidz_worker.telemetry.log import Action, start_logging
 from ourvidz_worker.wiring.application import secrets_of
 from ourvidz_worker.wiring.listening import listen
 from ourvidz_worker.wiring.parts import Parts, build_parts
+from ourvidz_worker.wiring.phases import health_of, registration_of, tell_start
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ async def _work_until_stopped(config: Config, parts: Parts) -> int:
     stop, hurry = _take_signals()
     crew = asyncio.create_task(parts.crew.run())
     working = [asyncio.create_task(work) for work in parts.works()]
+    telling = asyncio.create_task(_tell_start(config, parts))
     await _first({stop, *working})
     broken = [task for task in working if task.done()]
     for task in broken:
@@ -91,10 +93,20 @@ async def _work_until_stopped(config: Config, parts: Parts) -> int:
     draining = asyncio.create_task(_drain(config, parts, crew))
     await _first({draining, hurry})
     parts.crew.kill()
-    for task in (draining, stop, hurry, crew, *working):
+    for task in (draining, stop, hurry, crew, telling, *working):
         task.cancel()
-    await asyncio.gather(draining, crew, *working, return_exceptions=True)
+    await asyncio.gather(draining, crew, telling, *working, return_exceptions=True)
     return 1 if broken or (hurry.done() and not hurry.cancelled()) else 0
+
+
+async def _tell_start(config: Config, parts: Parts) -> None:
+    """The lines of the last phases (O-7)."""
+    addresses = parts.announcing.addresses
+    await tell_start(
+        parts.workers.values(),
+        registration=registration_of(config, wan=addresses.wan, chat=addresses.chat),
+        health=lambda: health_of(config, parts.health.health("wan").status),
+    )
 
 
 async def _drain(config: Config, parts: Parts, crew: "asyncio.Task[None]") -> None:
