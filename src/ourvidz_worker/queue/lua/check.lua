@@ -3,7 +3,9 @@
 local function owes(id, status, nonce)
   local job = redis.call('HMGET', JOB .. id, 'ended', 'teller', 'done', 'told', 'pod', 'accepted')
   if status == 'queued' then return job[6] == nonce end
-  if status == 'processing' then return job[5] == pod and not job[4] end
+  if status == 'processing' then
+    return job[5] == pod and not job[4] and (not job[1] or job[2] == pod)
+  end
   if redis.call('EXISTS', JOB .. id) == 0 then return true end
   return job[1] == nonce and job[2] == pod and not job[3]
 end
