@@ -93,6 +93,7 @@ class Memory:
         """
         broker = self._broker
         worker = broker.workers.get(lane)
+        broker.arrivals.add(lane)
         if worker is None or worker.state is WorkerState.READY:
             return 0.0
         begun = broker.clock.monotonic()

@@ -111,7 +111,6 @@ class MemoryBroker:
 
     def summon(self, lane: Lane, for_s: float) -> None:
         """Somebody outside the queue waits for a worker, at most `for_s`."""
-        self.arrivals.add(lane)
         self._summons[lane] = (self.clock.now(), self.clock.monotonic() + for_s)
 
     async def make_room(

@@ -158,7 +158,8 @@ async def test_a_lane_that_was_asked_for_lately_is_loaded_ahead() -> None:
 
 async def test_a_caller_waits_for_a_model_that_comes_in_time_and_no_other(desk: Desk) -> None:
     """T-8: a model that cannot become resident in time is a 503 at once, with Retry-After."""
-    await desk.memory.summon(Lane.CHAT, 45.0)
+    assert await desk.memory.summon(Lane.CHAT, 45.0) == 0.0
+    assert desk.memory.memory_report().predictions["chat"].arrivals_per_minute > 0
     sending = asyncio.create_task(desk.memory.unload([Lane.CHAT]))
     await desk.pass_time(2)
     await sending
