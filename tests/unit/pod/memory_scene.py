@@ -40,6 +40,8 @@ class Desk:
         """Lanes whose loads fail."""
         self.started: list[Lane] = []
         self.fakes: dict[Lane, FakeWorker] = {}
+        """The newest incarnation of each lane."""
+        self.incarnations: list[tuple[Lane, FakeWorker]] = []
         self.workers = {
             lane: Supervisor(
                 lane, self._start, self.clock, jitter=lambda: 0.0, changed=lambda: None
@@ -81,6 +83,12 @@ class Desk:
     def wait_in(self, lane: Lane, waiting: int = 1, leased: int = 0) -> None:
         """The queue has that many jobs of a lane."""
         self.depths[lane] = Depth(waiting=waiting, leased=leased)
+
+    def alive(self, lane: Lane) -> int:
+        """How many processes of a lane live."""
+        return sum(
+            not fake.process.ended.done() for whose, fake in self.incarnations if whose is lane
+        )
 
     def up(self) -> set[Lane]:
         """Who can serve now."""
@@ -128,6 +136,7 @@ class Desk:
     async def _start(self, lane: Lane) -> WorkerLink:
         self.started.append(lane)
         fake = self.fakes[lane] = FakeWorker(self.clock)
+        self.incarnations.append((lane, fake))
         self.tasks.append(asyncio.create_task(self._load(lane, fake)))
         return fake.link
 
