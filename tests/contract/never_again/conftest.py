@@ -61,7 +61,7 @@ def pocket_wan(tmp_path_factory: pytest.TempPathFactory) -> Engine[Any]:
     folder = tmp_path_factory.mktemp("pocket") / "video"
     shutil.copytree(POCKET / "video", folder, copy_function=os.symlink)
     (folder / "ourvidz.json").unlink()
-    native = {"sizes": [[64, 96]], "frames": [5], "max_prompt_tokens": 64}
+    native = {"sizes": [[48, 64]], "frames": [5], "max_prompt_tokens": 64}
     (folder / "ourvidz.json").write_text(json.dumps({"name": "pocket", "native": native}))
     return load("wan", folder)
 

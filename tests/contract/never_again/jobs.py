@@ -19,7 +19,7 @@ def picture_job(
         "width": 256,
         "height": 256,
         "num_images": 1,
-        "num_inference_steps": 3,
+        "num_inference_steps": 2,
         "guidance_scale": 6.0,
         "pipeline": "txt2img",
     }

@@ -61,7 +61,7 @@ async def test_22_references_change_the_frames_that_they_name(
     tmp_path: Path, pocket_wan: Engine[Any], photo: Photo
 ) -> None:
     """V-1 on a trained model: pinned frames come near their pictures, which decide the clip."""
-    base = {"size": "64x96", "sample_steps": 2, "sample_guide_scale": 1.0, "seed": 3}
+    base = {"size": "48x64", "sample_steps": 2, "sample_guide_scale": 1.0, "seed": 3}
     async with engine_pod(tmp_path, pocket_wan) as pod:
         plain = frames_of(await pod.completed(clip_job(config=base)))
         keys = [await pod.references.keep(USER, photo(tone)) for tone in (0, 60, 120)]
@@ -98,7 +98,7 @@ def check_pinned(mode: str, clip: Frames, plain: Frames, pictures: list[Frames])
 
 def shown_as(file: Path) -> Frames:
     """A reference as it is preprocessed for the small clip."""
-    return read_reference(file, 64, 96).astype(float)
+    return read_reference(file, 48, 64).astype(float)
 
 
 @pytest.mark.parametrize("mode", ["none", *MODES])

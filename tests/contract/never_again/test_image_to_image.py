@@ -117,7 +117,7 @@ async def test_17_a_denoise_strength_alone_stays_text_to_image(pod: EnginePod) -
     assert with_it.metadata["reference_mode"] == "none"
     for said in (with_it.asset, with_it.metadata):
         assert not {"denoise_strength", "resize_policy"} & set(said)
-    assert with_it.asset["effective_steps"] == 3
+    assert with_it.asset["effective_steps"] == 2
     assert with_it.data() == plain.data()
 
 
