@@ -115,21 +115,34 @@ def test_an_embedded_pod_with_everything_wrong_hears_of_everything_at_once(tmp_p
     assert "fail settings: WORKER_PORT and CHAT_WORKER_PORT must differ" in done.stdout
 
 
-def test_the_script_becomes_the_pod(tmp_path: Path) -> None:
-    """O-6, O-7: one process from the script to the pod, which drains on SIGTERM."""
+def test_the_script_becomes_the_pod_and_six_phases_are_told(tmp_path: Path) -> None:
+    """O-6, O-7: one status line a phase, in order; one process, which drains on SIGTERM."""
     env = environment(tmp_path / "state", **FAKE)
-    with subprocess.Popen(
-        [SCRIPT], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        assert any('"worker_ready", "lane": "video"' in line for line in process.stderr)
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(
+            [SCRIPT], env=env, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        lines = [next(process.stdout).strip() for _ in range(6)]
         command = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
-        assert command[-2] == b"up"
         variables = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
-        assert b"PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True" in variables
         process.terminate()
-        _, _ = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0
+        rest, _ = process.communicate(timeout=PATIENCE_S)
+    ports = (env["WORKER_PORT"], env["CHAT_WORKER_PORT"])
+    asked = " and ".join(f"http://127.0.0.1:{port}/health" for port in ports)
+    assert lines == [
+        "[1/6] environment validation: ok",
+        "[2/6] model readiness: ok",
+        "[3/6] memory assessment: ok",
+        "[4/6] worker launch: image ready, chat ready, video ready",
+        "[5/6] auto-registration: off, there is no application",
+        f"[6/6] health monitoring: healthy, {asked}",
+    ]
+    assert command[-2] == b"up"
+    assert b"PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True" in variables
+    assert (process.returncode, rest) == (0, "")
 
 
 def test_help_explains_and_starts_nothing(tmp_path: Path) -> None:
