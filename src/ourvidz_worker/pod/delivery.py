@@ -194,7 +194,8 @@ class Delivery:
         ended = await self._ports.cancellations.ended_before(self.job)
         if ended is not None:
             self._is_told = True
-            return ended_elsewhere(ended)
+            readable = self._ports.preparation.can_read(self.lease)
+            return ended_elsewhere(ended, dead=not readable)
         try:
             return await self._attempt()
         except StopRequested as stop:
@@ -213,7 +214,7 @@ class Delivery:
                 return await self._keep(outcome, self._prepared)
             except UploadFailed as error:
                 outcome = self._failure(error)
-        if isinstance(outcome, Failed):
+        if isinstance(outcome, Failed) and self._interruption.reason is None:
             return self._ending_of_failure(outcome)
         reason = outcome.reason if isinstance(outcome, Stopped) else "draining"
         return await self._ending_of_stop(reason)

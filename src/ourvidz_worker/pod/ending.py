@@ -8,6 +8,7 @@ from ourvidz_worker.domain.errors import (
     ModelLoadFailed,
     OurvidzError,
     Refused,
+    RequestError,
     UploadFailed,
 )
 from ourvidz_worker.domain.event import EventKind
@@ -20,6 +21,8 @@ RETRY_DELAY_S = 0.5
 """A failed job's next try comes after this, so that a crash loop does not spin."""
 
 ENDED_BEFORE = "The application had ended this job before it began."
+
+UNREADABLE = "The job could not be read, and nobody waits for it."
 
 DECODE = "decode"
 """The stage of a job that could not be read at all."""
@@ -71,8 +74,14 @@ def settlement_of(failed: Failed, lease: Lease, *, dead: bool = False) -> Settle
     )
 
 
-def ended_elsewhere(status: Status) -> Settlement:
-    """An end that the application knows of already: nothing is worked, and nothing told (K-20)."""
+def ended_elsewhere(status: Status, *, dead: bool = False) -> Settlement:
+    """An end that the application knows of already: nothing is worked, and nothing told (K-20).
+
+    `dead` for what could not be read as a job at all, which is a dead letter all the same (Q-21).
+    """
+    if dead:
+        code = RequestError.code
+        return Settlement(status=Status.FAILED, code=code, sentence=UNREADABLE, dead=True)
     if status is Status.COMPLETED:
         return Settlement(status=Status.COMPLETED)
     if status is Status.CANCELLED:

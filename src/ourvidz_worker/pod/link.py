@@ -111,8 +111,14 @@ class WorkerLink:
         return attempt_id in self._runs
 
     async def cancel(self, attempt_id: str, reason: str) -> None:
-        """Ask the worker to stop one attempt at its next step."""
+        """Ask the worker to stop one attempt at its next step.
+
+        One that is cancelled and does not stop within the grace is ended with its worker (K-20).
+        """
         if attempt_id in self._runs:
+            if reason == "cancelled":
+                end = self._clock.monotonic() + DEADLINE_GRACE_S
+                self._deadlines[attempt_id] = min(end, self._deadlines.get(attempt_id, end))
             await self._pipe.send(Cancel(attempt_id=attempt_id, reason=reason))
 
     async def drain(self, grace_s: float) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.unit.pod.scene import PlayedRows, Scene
 
@@ -202,3 +203,13 @@ async def test_a_job_with_a_prompt_needs_no_repair(scene: Scene) -> None:
     scene.finish(await scene.given())
     await task
     assert scene.rows.repaired == []
+
+
+async def test_what_cannot_be_read_is_a_dead_letter_also_where_nobody_waits(scene: Scene) -> None:
+    """Q-21, K-20: no row, no callback, but the operator finds it."""
+    scene.rows.states["job"] = RowState.MISSING
+    await scene.queue.submit(msgspec.structs.replace(job_of("sdxl_image_fast"), payload=b"\xff"))
+    _, task = await scene.begin()
+    await task
+    assert [letter.job_id for letter in await scene.queue.dead()] == ["job"]
+    assert await scene.owed() == []

@@ -65,6 +65,34 @@ async def test_a_hung_encoder_is_killed_too(scene: Scene) -> None:
     assert (await scene.record()).code == "TIMEOUT_ERROR"
 
 
+async def test_a_cancelled_job_that_does_not_stop_is_ended_with_its_worker(scene: Scene) -> None:
+    """K-20: the device is free within 10 s, and nobody is told of a failure."""
+    await scene.submit()
+    delivery, task = await scene.begin()
+    await scene.given()
+    process = scene.player.process
+    await delivery.stop("cancelled")
+    await scene.clock.advance(DEADLINE_GRACE_S)
+    assert not process.ended.done()
+    await scene.clock.advance(1)
+    assert process.ended.done()
+    await task
+    assert (await scene.record()).status is Status.CANCELLED
+    assert await scene.owed() == ["processing"]
+
+
+async def test_a_cancelled_job_that_fails_is_cancelled(scene: Scene) -> None:
+    """K-20: never a terminal callback after a cancel."""
+    await scene.submit()
+    delivery, task = await scene.begin()
+    run = await scene.given()
+    await delivery.stop("cancelled")
+    scene.fail(run, "GENERATION_ERROR")
+    await task
+    assert (await scene.record()).status is Status.CANCELLED
+    assert await scene.owed() == ["processing"]
+
+
 CLIP = VideoRequest(
     job_type="video_fast",
     prompt="p",
