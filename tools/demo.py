@@ -41,6 +41,7 @@ MODELS = {
     "instruct_loaded": "chat model",
     "wan_loaded": "video model",
 }
+ON_DEMAND = "wan_loaded"
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,17 @@ async def loaded(pod: PodProcess, bars: dict[str, Bar]) -> None:
             ready = await models_loaded(client)
             for name in [name for name in waiting if ready.get(name)]:
                 waiting.pop(name).finish("loaded")
+            if set(waiting) == {ON_DEMAND} and await has_a_card(client):
+                waiting.pop(ON_DEMAND).finish("comes with its job")
+
+
+async def has_a_card(client: AsyncClient) -> bool:
+    """True when the pod rations a device's memory: the video model then comes when it is asked."""
+    try:
+        await client.memory_status()
+    except ClientError:
+        return False
+    return True
 
 
 async def models_loaded(client: AsyncClient) -> dict[str, object]:

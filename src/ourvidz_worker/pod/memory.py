@@ -210,6 +210,8 @@ class Memory:
     async def _act_once(self) -> float:
         """Take the next step, if there is one; how long to wait for the one after it, seconds."""
         await self._broker.look()
+        if any(worker.stopping for worker in self._broker.workers.values()):
+            return LOOK_EVERY_S
         step = next_step(self._broker.ledger.entries, self._broker.free_bytes)
         if step is None:
             return LOOK_EVERY_S

@@ -97,6 +97,11 @@ class Supervisor:
         return self._link
 
     @property
+    def stopping(self) -> bool:
+        """True once the pod ends its workers: none is loaded or unloaded any more."""
+        return self._stopping.is_set()
+
+    @property
     def busy(self) -> bool:
         """True while the worker has work, or somebody has a slot of it, or waits for one."""
         return self._is_working or self.slots.waiting > 0

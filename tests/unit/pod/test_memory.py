@@ -108,6 +108,16 @@ async def test_a_load_that_fails_is_recorded_and_not_repeated_at_once(desk: Desk
     assert desk.started.count(Lane.VIDEO) <= started + 1
 
 
+async def test_a_pod_that_stops_brings_nobody_back(desk: Desk) -> None:
+    """O-6: a worker that was told to end stays away, and nothing fails for it."""
+    stopping = asyncio.create_task(desk.crew.stop(5.0))
+    await desk.pass_time(10)
+    await stopping
+    assert desk.up() == set()
+    assert desk.started == [Lane.IMAGE, Lane.CHAT]
+    assert all(event.succeeded for event in desk.memory.memory_report().events)
+
+
 async def test_a_driver_that_says_nothing_is_replaced_by_the_ledger(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
