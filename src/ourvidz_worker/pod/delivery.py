@@ -279,12 +279,12 @@ class Delivery:
     async def _keep(self, finished: Finished, prepared: Prepared) -> Ending:
         """Store every file, and say what came of it. Raises `UploadFailed`."""
         assets = await self._ports.keeping.keep(self.job, finished.artifacts, self._spool)
-        reason = self._interruption.reason
-        if reason in {CANCELLED, LOST_LEASE}:
-            return await self._ending_of_stop(reason, finished.artifacts)
         warnings: tuple[str, ...] = ()
         if getattr(prepared.request, "prompt", None) == "":
             warnings = await self._ports.cancellations.repair_prompt(self.job.id)
+        reason = self._interruption.reason
+        if reason in {CANCELLED, LOST_LEASE}:
+            return await self._ending_of_stop(reason, finished.artifacts)
         past = self._recovery.past(self.job.id)
         times = self._times()
         return completion(

@@ -12,12 +12,13 @@ from ourvidz_worker.clock import Clock
 from ourvidz_worker.domain.artifact import BUCKET
 from ourvidz_worker.domain.errors import ModelLoadFailed, NotFound
 from ourvidz_worker.domain.event import LAST_EVENTS, EventKind, JobEvent
-from ourvidz_worker.domain.intake import Limits, read_job
+from ourvidz_worker.domain.intake import Limits
 from ourvidz_worker.domain.job import TERMINAL, Job, Status
 from ourvidz_worker.domain.job_types import Family
 from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.domain.request import Request
 from ourvidz_worker.pod.ending import last_event
+from ourvidz_worker.pod.fallback import read_or_fall_back
 from ourvidz_worker.pod.hub import Hub
 from ourvidz_worker.pod.watching import Watching
 from ourvidz_worker.queue import CancelOutcome, JobRecord, Queue, Settlement
@@ -46,10 +47,17 @@ class Desk:
     admit: Callable[[Request], Awaitable[None]]
     stop: Callable[[str], Awaitable[None]]
     keep: Callable[[str, bytes], Awaitable[str]]
+    falls_back: bool = False
+    """The pod's rule for references that cannot be used, where a job has none (F-1)."""
 
     async def submit(self, payload: bytes, *, job_id: str | None = None) -> tuple[JobRecord, bool]:
         """Decode, admit and store one job object; True when it is new."""
-        intake = read_job(payload, job_id=job_id or fresh_id(payload), limits=self.limits)
+        intake = read_or_fall_back(
+            payload,
+            job_id=job_id or fresh_id(payload),
+            limits=self.limits,
+            by_default=self.falls_back,
+        )
         await self.admit(intake.request)
         needs_model = intake.job_type.family is not Family.ADMIN
         if needs_model and intake.job_type.lane not in self.lanes:

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ourvidz_worker.domain.artifact import Metadata
-from ourvidz_worker.domain.errors import BadReference, ImageToImageFailed, OurvidzError
+from ourvidz_worker.domain.errors import (
+    BadReference,
+    ImageToImageFailed,
+    InvalidPrompt,
+    OurvidzError,
+)
+from ourvidz_worker.domain.intake import Intake, Limits, read_job
 from ourvidz_worker.domain.messages import Failed
 from ourvidz_worker.domain.request import ImageRequest, Request, VideoRequest
 
@@ -15,6 +21,25 @@ NEVER = "REFERENCE_FORBIDDEN"
 MAY_FALL_BACK: Mapping[str, type[OurvidzError]] = MappingProxyType(
     {kind.code: kind for kind in (BadReference, ImageToImageFailed)}
 )
+
+
+def read_or_fall_back(
+    payload: bytes, *, job_id: str | None, limits: Limits, by_default: bool = False
+) -> Intake:
+    """Read a job; where its references cannot be used as asked and may go, without them.
+
+    Raises what `read_job` raises.
+    """
+    try:
+        return read_job(payload, job_id=job_id, limits=limits)
+    except BadReference as error:
+        try:
+            bare = read_job(payload, job_id=job_id, limits=limits, with_references=False)
+        except InvalidPrompt:
+            raise error from None  # an empty prompt means something only beside a picture
+        if error.reason == NEVER or not allows(bare.request, by_default=by_default):
+            raise
+        return bare
 
 
 def allows(request: Request, *, by_default: bool) -> bool:

@@ -9,11 +9,13 @@ import pytest
 from tests.unit.pod.scene import Scene
 
 from ourvidz_worker.callbacks import Teller
+from ourvidz_worker.domain.errors import BadReference
 from ourvidz_worker.domain.intake import Limits
 from ourvidz_worker.domain.job import Job, Lease, Status, Token
 from ourvidz_worker.domain.job_types import JOB_TYPES
 from ourvidz_worker.domain.messages import Run
 from ourvidz_worker.domain.request import ImageRequest, VideoRequest
+from ourvidz_worker.pod.fallback import read_or_fall_back
 from ourvidz_worker.pod.preparation import Preparation, Prepared
 from ourvidz_worker.queue import Settlement
 from ourvidz_worker.testing.clock import FakeClock
@@ -260,3 +262,30 @@ async def test_what_cannot_be_read_as_asked_may_fall_back(
     assert found.facts["requested_reference_mode"] == mode
     assert found.facts["fallback_reason"] == f"REFERENCE_FRAME_ERROR:{reason}"
     assert found.request.recorded.ignored_fields == ()
+
+
+MISSING = {"metadata": {"video_reference_mode": "start"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "by_default", "accepted"),
+    [
+        (MISSING, False, False),
+        (MISSING, True, True),
+        (MISSING | {"allow_fallback": True}, False, True),
+        (MISSING | {"allow_fallback": False}, True, False),
+        (MISSING | {"allow_fallback": True, "prompt": ""}, False, False),
+    ],
+)
+def test_a_job_that_may_fall_back_is_accepted_over_http_too(
+    fields: dict[str, object], by_default: bool, accepted: bool
+) -> None:
+    """F-1, F-2: the same rule wherever a job comes from."""
+    job = {"id": "j", "user_id": "u", "type": "video_fast", "prompt": "p", **fields}
+    payload = json.dumps(job).encode()
+    if not accepted:
+        with pytest.raises(BadReference):
+            read_or_fall_back(payload, job_id="j", limits=Limits(), by_default=by_default)
+        return
+    found = read_or_fall_back(payload, job_id="j", limits=Limits(), by_default=by_default)
+    assert (getattr(found.request, "mode", ""), found.asked_mode) == ("none", "start")
