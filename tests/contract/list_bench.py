@@ -38,6 +38,7 @@ class Lists:
         self.clock = FakeClock()
         self.folder = folder
         self.client: redis.Redis = stores.server.client(stores.database(folder))
+        self._application = httpx.Client(verify=False)
         self._open: list[Store] = []
 
     async def pod(self, name: str = "pod", *, lanes: Sequence[Lane] = tuple(Lane)) -> Store:
@@ -54,6 +55,7 @@ class Lists:
         for store in self._open:
             await store.close()
         self.client.close()
+        self._application.close()
 
     def push(self, listed: str, *elements: object) -> None:
         """Push as the application does (Q-1): bytes as they are, objects in its encoding."""
@@ -82,7 +84,7 @@ class Lists:
             return
         front, database = self.stores.front, self.stores.database(self.folder)
         headers = {"Authorization": f"Bearer {front.token(database)}"}
-        reply = httpx.post(f"{front.url}/rpush/{listed}", content=raw, headers=headers)
+        reply = self._application.post(f"{front.url}/rpush/{listed}", content=raw, headers=headers)
         assert reply.status_code == 200, reply.text
 
 

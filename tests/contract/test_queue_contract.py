@@ -14,7 +14,7 @@ from ourvidz_worker.testing.queue_stores import QueueStores
 MEMORY = Path("/dev/shm")
 """No disk is tested here: where there is a folder in memory, the lives take seconds."""
 
-LIVES = {"sqlite": 60, "redis": 40, "upstash": 12}
+LIVES = {"sqlite": 60, "redis": 25, "upstash": 8}
 """A request over HTTP costs ten times a call within the process."""
 
 pytestmark = pytest.mark.parametrize("name", sorted(QUEUES))

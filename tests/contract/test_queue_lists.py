@@ -200,7 +200,8 @@ async def test_the_type_decides_and_not_the_list(lists: Lists) -> None:
 
 async def test_a_lane_is_not_blocked_by_many_elements_of_another(lists: Lists) -> None:
     """Q-9: lanes are independent, though they share a list."""
-    lists.push(SDXL, *(job(f"still-{n}", "image_fast") for n in range(200)), job("picture"))
+    many = [*(job(f"still-{n}", "image_fast") for n in range(200)), job("picture")]
+    lists.client.rpush(SDXL, *map(as_pushed, many))
     pod = await lists.pod()
     assert ids(await lease(pod, Lane.IMAGE)) == ["picture"]
     assert ids(await lease(pod, Lane.VIDEO, 2)) == ["still-0", "still-1"]

@@ -37,7 +37,11 @@ class UpstashWire:
             )
         headers = {"Authorization": f"Bearer {self._token}", "Upstash-Encoding": ENCODING}
         self._client = httpx.AsyncClient(
-            headers=headers, timeout=REQUEST_TIMEOUT_S, trust_env=False, follow_redirects=False
+            headers=headers,
+            timeout=REQUEST_TIMEOUT_S,
+            trust_env=False,
+            follow_redirects=False,
+            verify=self._url.startswith("https://"),  # plain addresses need no certificates read
         )
         try:
             told = await self._command([b"INFO"])
