@@ -21,6 +21,7 @@ from ourvidz_worker.domain.memory import (
 from ourvidz_worker.pod.memory_broker import MemoryBroker
 from ourvidz_worker.pod.memory_operations import MemoryOperations
 from ourvidz_worker.pod.memory_reports import memory_report, memory_status
+from ourvidz_worker.pod.news import first_of
 from ourvidz_worker.pod.worker_state import WorkerState
 from ourvidz_worker.residency.policy import (
     EVICTION_ORDER,
@@ -196,15 +197,7 @@ class Memory:
         while True:
             async with self._broker.lock:
                 pause_s = await self._act_once()
-            waits = {
-                asyncio.ensure_future(self._kicked.wait()),
-                asyncio.ensure_future(clock.sleep(pause_s)),
-            }
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
+            await first_of(self._kicked.wait(), clock.sleep(pause_s))
             self._kicked.clear()
 
     async def _act_once(self) -> float:

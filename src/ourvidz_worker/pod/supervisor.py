@@ -7,7 +7,7 @@ A worker that is not wanted has no process, which is the one sure way to free al
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 
 from ourvidz_worker.clock import Clock
 from ourvidz_worker.domain.errors import (
@@ -20,6 +20,7 @@ from ourvidz_worker.domain.errors import (
 from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.domain.messages import Description, Failed, Finished, Outcome, Run
 from ourvidz_worker.pod.link import Watch, WorkerLink
+from ourvidz_worker.pod.news import News, first_of
 from ourvidz_worker.pod.slots import Slots
 from ourvidz_worker.pod.worker_state import WORKER_MOVES, WorkerState
 from ourvidz_worker.telemetry.log import Action
@@ -83,8 +84,8 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._wanted = True
         self._nudge = asyncio.Event()
-        self._news = asyncio.Event()
-        self.slots = Slots(self._news.set)
+        self._news = News(clock)
+        self.slots = Slots(self._news.tell)
 
     @property
     def description(self) -> Description | None:
@@ -143,7 +144,7 @@ class Supervisor:
         if self.state is not WorkerState.READY:
             self._wanted = True
             self._nudge.set()
-        await self._until(
+        await self._news.until(
             lambda: (
                 self.state is WorkerState.READY or self.restarts > ends or self._stopping.is_set()
             )
@@ -155,7 +156,7 @@ class Supervisor:
 
     async def is_up_within(self, seconds: float) -> bool:
         """Wait until the worker can serve; False when it cannot after `seconds`."""
-        return await self._until(lambda: self.state is WorkerState.READY, seconds)
+        return await self._news.until(lambda: self.state is WorkerState.READY, seconds)
 
     async def unload(self, *, force: bool = False, wait_s: float = UNLOAD_WAIT_S) -> None:
         """End the worker once nothing runs on it; it stays away until `load`.
@@ -180,7 +181,7 @@ class Supervisor:
         try:
             if force:
                 await self._cancel_all("draining")
-            is_empty = await self._until(
+            is_empty = await self._news.until(
                 lambda: self._link is None or not self._is_working or self._stopping.is_set(),
                 STOP_WAIT_S if force else wait_s,
             )
@@ -207,9 +208,9 @@ class Supervisor:
             await link.drain(0.0)
             if not link.ready.is_set():
                 link.kill()
-        if not await self._until(lambda: self.state is WorkerState.STOPPED, STOP_WAIT_S):
+        if not await self._news.until(lambda: self.state is WorkerState.STOPPED, STOP_WAIT_S):
             self.kill()
-            await self._until(lambda: self.state is WorkerState.STOPPED)
+            await self._news.until(lambda: self.state is WorkerState.STOPPED)
         log.info("worker released", extra={"action": Action.WORKER_RELEASED, "lane": self.lane})
 
     async def run(self, run: Run, watch: Watch) -> Outcome:
@@ -224,7 +225,7 @@ class Supervisor:
             outcome = await link.run(run, watch)
         finally:
             self.used_at = self._clock.now()
-            self._news.set()
+            self._news.tell()
         if isinstance(outcome, Finished):
             self.peak_bytes = max(self.peak_bytes, outcome.receipt.peak_bytes)
         if isinstance(outcome, Failed) and outcome.code == OutOfMemory.code:
@@ -250,7 +251,7 @@ class Supervisor:
     async def stop(self, grace_s: float) -> None:
         """Let the worker finish for `grace_s`, then end it; `serve` returns afterwards."""
         self._stopping.set()
-        self._news.set()
+        self._news.tell()
         if self._link is None:
             return
         self._move(WorkerState.DRAINING)
@@ -331,37 +332,14 @@ class Supervisor:
             exponent = max(0, len(self._ends) - 1)
             delay = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2**exponent) * (0.75 + self._jitter() / 2)
         self._nudge.clear()
-        await _first_of(self._clock.sleep(delay), self._stopping.wait(), self._nudge.wait())
+        await first_of(self._clock.sleep(delay), self._stopping.wait(), self._nudge.wait())
 
     async def _sleep_unwanted(self) -> None:
         """Have no process until `load` or `stop`."""
         self._move_to_stopped()
         self.started.set()
         self._nudge.clear()
-        await _first_of(self._stopping.wait(), self._nudge.wait())
-
-    async def _until(self, is_true: Callable[[], bool], timeout_s: float | None = None) -> bool:
-        """Wait until `is_true`, asked again at each move and each end of an attempt.
-
-        False when `timeout_s` passed before.
-        """
-        if timeout_s is not None and timeout_s <= 0:
-            return is_true()
-        over = None if timeout_s is None else asyncio.ensure_future(self._clock.sleep(timeout_s))
-        try:
-            while not is_true():
-                if over is not None and over.done():
-                    return False
-                self._news.clear()
-                waiter = asyncio.ensure_future(self._news.wait())
-                await asyncio.wait(
-                    {waiter, *({over} if over else ())}, return_when=asyncio.FIRST_COMPLETED
-                )
-                waiter.cancel()
-            return True
-        finally:
-            if over is not None:
-                over.cancel()
+        await first_of(self._stopping.wait(), self._nudge.wait())
 
     def _move_to_stopped(self) -> None:
         if self.state is WorkerState.STOPPED:
@@ -378,15 +356,5 @@ class Supervisor:
         self.state = to
         if to is not WorkerState.STARTING:
             self.started.set()
-        self._news.set()
+        self._news.tell()
         self._changed()
-
-
-async def _first_of(*works: Coroutine[None, None, object]) -> None:
-    """Wait until one of them has ended; the others are cancelled."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
