@@ -118,7 +118,9 @@ class Dispatcher:
             await self._clock.sleep(min(self._leasing.ttl_s / 3, IDLE_LOOK_S))
             try:
                 await self._renew()
-                if await self._ports.queue.sweep():
+                swept = await self._ports.queue.sweep()
+                self._ports.told()  # what a dead pod owed, or a cancelled job, may be owed here now
+                if swept:
                     log.info("leases swept", extra={"action": Action.LEASES_SWEPT})
                     self.look()
             except QueueUnavailable:
