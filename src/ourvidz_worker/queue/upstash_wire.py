@@ -46,7 +46,7 @@ class UpstashWire:
         try:
             told = await self._command([b"INFO"])
         except _Refused as refused:
-            told = b""
+            told = None
             if refused.status in UNAUTHORIZED:
                 await self.close()
                 raise ConfigError(
@@ -55,7 +55,8 @@ class UpstashWire:
         except QueueUnavailable:
             await self.close()
             raise
-        pairs = (line.partition(":") for line in told.decode().splitlines() if ":" in line)
+        lines = told.decode(errors="replace").splitlines() if isinstance(told, bytes) else []
+        pairs = (line.partition(":") for line in lines if ":" in line)
         return {key: value for key, _, value in pairs}
 
     async def close(self) -> None:
