@@ -12,10 +12,12 @@ from ourvidz_worker.domain.errors import ConfigError, QueueUnavailable
 from ourvidz_worker.domain.job import Job, Lease, Status
 from ourvidz_worker.domain.job_types import JOB_TYPES
 from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.domain.messages import LoadFailed
 from ourvidz_worker.domain.request import Request
 from ourvidz_worker.pod.backoff import Backoff
 from ourvidz_worker.pod.breaker import OPEN_S
 from ourvidz_worker.pod.dispatcher import IDLE_LOOK_S, Dispatcher, Leasing
+from ourvidz_worker.pod.worker_state import WorkerState
 from ourvidz_worker.rows import RowState
 
 pytestmark = pytest.mark.anyio
@@ -327,4 +329,25 @@ async def test_a_drain_gives_back_what_has_not_begun(scene: Scene) -> None:
     again = await scene.record("next")
     assert (again.status, again.tries) == (Status.WAITING, 0)
     assert await scene.owed() == ["processing", "completed"]
+    await pod.close()
+
+
+async def test_a_model_that_loads_at_last_serves_at_once(scene: Scene) -> None:
+    """Q-8: load failures open the lane, and a load that works closes it."""
+    await scene.submit()
+    pod = Pod(scene)
+    run = await scene.given()
+    for _ in range(4):
+        scene.report(LoadFailed(code="MODEL_LOAD_ERROR", sentence="No such file."))
+        await scene.work_done()
+        scene.player.process.ended.set_result(3)
+        before = scene.player
+        await pod.settle(lambda before=before: scene.player is not before)  # type: ignore[misc]
+    assert scene.runs() == []
+    scene.player.get_ready()
+    await scene.until(lambda: scene.supervisor.state is WorkerState.READY)
+    pod.dispatcher.look()
+    await scene.until(lambda: bool(scene.runs()))
+    again = scene.runs()[-1]
+    assert (again.job_id, again.seed) == (run.job_id, run.seed)
     await pod.close()
