@@ -100,11 +100,15 @@ def start_logging(
 ) -> None:
     """Send this process's records to `stream` (default: standard error) as JSON lines.
 
-    Nothing in them looks like a key or is one of `secrets`.
+    Nothing in them looks like a key or is one of `secrets`. What libraries warn of goes the same
+    way, unless somebody else listens to them already.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.addFilter(Redaction(secrets))
     handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(handler)
     logger = logging.getLogger("ourvidz_worker")
     logger.handlers[:] = [handler]
     logger.setLevel(level)

@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import httpx
@@ -108,3 +110,16 @@ def test_a_user_is_told_by_digest() -> None:
     """O-8: user ids hashed."""
     assert user_digest("u1") != user_digest("u2")
     assert "u1" not in user_digest("u1")
+
+
+def test_what_libraries_warn_of_goes_the_same_way() -> None:
+    """O-8: JSON lines without keys, whoever writes them; once, and no chatter."""
+    code = (
+        "import logging; from ourvidz_worker.telemetry.log import start_logging; start_logging();"
+        "logging.getLogger('uvicorn.error').error('GET https://x/y?token=abc');"
+        "logging.getLogger('httpx').info('chatter');"
+        "logging.getLogger('ourvidz_worker.x').info('own')"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in run.stderr.splitlines()]
+    assert [line["event"] for line in lines] == [f"GET https://x/y?{HIDDEN}", "own"]
