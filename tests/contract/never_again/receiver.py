@@ -38,7 +38,7 @@ class Receiver:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 with mood.lock:
                     status, hangs = mood.status, mood.hangs
-                    taken = status < 300 and not hangs  # noqa: PLR2004 - a good answer
+                    taken = status < 300 and not hangs
                     now = time.time()  # noqa: TID251 - when it really came
                     mood.calls.append(Post(body=body, headers=headers, at=now, taken=taken))
                 if hangs:

@@ -5,9 +5,10 @@ what a caller does and sees; how that is done in each world is told here and now
 """
 
 import json
+import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ PATIENCE_S = 30.0
 LOOK_S = 0.02
 ENDS = frozenset({"completed", "failed"})
 USER = "user-1"
-SECRET = "callback-secret-of-the-pod"  # noqa: S105 - a test's own
+SECRET = "callback-secret-of-the-pod"
 QUICK = '{"steps_s": 0.01}'
 BUCKET = "workspace-temp"
 
@@ -71,8 +72,8 @@ class World(ABC):
         """Hand in a job as a caller does; its id."""
 
     @abstractmethod
-    def refusal_of(self, good: Payload, bad: Payload) -> Payload:
-        """Hand in `bad`, where the caller meant `good`; `code` and `sentence` of the refusal."""
+    def refusals_of(self, pairs: Iterable[tuple[Payload, Payload]]) -> list[Payload]:
+        """Hand in jobs, each with what was meant before it; `code` and `sentence` of refusals."""
 
     @abstractmethod
     def told(self, job_id: str) -> list[Told]:
@@ -157,11 +158,13 @@ class Embedded(World):
         assert reply.status_code == 202, reply.text
         return str(payload["id"])
 
-    def refusal_of(self, good: Payload, bad: Payload) -> Payload:
-        reply = self._put(bad | {"id": good["id"]})
-        assert reply.is_client_error, reply.text
-        told = reply.json()
-        return {"code": told["code"], "sentence": told["error"]}
+    def refusals_of(self, pairs: Iterable[tuple[Payload, Payload]]) -> list[Payload]:
+        told = []
+        for _, bad in pairs:
+            reply = self._put(bad)
+            assert reply.is_client_error, reply.text
+            told.append({"code": reply.json()["code"], "sentence": reply.json()["error"]})
+        return told
 
     def told(self, job_id: str) -> list[Told]:
         return [
@@ -177,7 +180,7 @@ class Embedded(World):
 
     def cancel(self, job_id: str) -> None:
         with self.http(self.started) as client:
-            reply = client.post(f"/v1/jobs/{job_id}/cancel")
+            reply = client.delete(f"/v1/jobs/{job_id}")
             assert reply.status_code == 202, reply.text
 
     def refuse_file(self, job_id: str, name: str) -> None:
@@ -201,7 +204,7 @@ class Embedded(World):
             headers = {"Content-Type": "image/png"}
             params = {"user_id": user_id}
             reply = client.post("/v1/references", params=params, content=data, headers=headers)
-            return str(reply.raise_for_status().json()["key"])
+            return str(reply.raise_for_status().json()["reference"])
 
     def key_of(self, pod: PodProcess) -> str:
         return pod.key()
@@ -239,17 +242,22 @@ class Deployed(World):
     def hand_in(self, payload: Payload) -> str:
         return self.application.submit(payload)
 
-    def refusal_of(self, good: Payload, bad: Payload) -> Payload:
-        self.application.insert(good, str(good["job_type"]))
-        self.application.submit(bad | {"id": good["id"]}, row=False)
-        end = self.end_of(str(good["id"])).body
-        assert (end["status"], end["assets"]) == ("failed", [])
-        return {"code": end["metadata"]["error_code"], "sentence": end["error_message"]}
+    def refusals_of(self, pairs: Iterable[tuple[Payload, Payload]]) -> list[Payload]:
+        jobs = []
+        for good, bad in pairs:
+            self.application.insert(good, str(good["job_type"]))
+            jobs.append(self.application.submit(bad, row=False))
+        ends = [self.end_of(job).body for job in jobs]
+        assert all((end["status"], end["assets"]) == ("failed", []) for end in ends), ends
+        return [
+            {"code": end["metadata"]["error_code"], "sentence": end["error_message"]}
+            for end in ends
+        ]
 
     def told(self, job_id: str) -> list[Told]:
         return [
             Told(body=json.loads(call.body), raw=call.body, headers=call.headers, at=call.at)
-            for call in self.application.calls("job-callback")
+            for call in self.application.calls("job-callback", part=job_id)
             if call.executed and json.loads(call.body)["job_id"] == job_id
         ]
 
@@ -269,7 +277,7 @@ class Deployed(World):
         self.application.add_fault(how)
 
     def callback_tries(self, job_id: str) -> list[bytes]:
-        bodies = [call.body for call in self.application.calls("job-callback")]
+        bodies = [call.body for call in self.application.calls("job-callback", part=job_id)]
         return [body for body in bodies if json.loads(body)["job_id"] == job_id]
 
     def mend(self) -> None:
@@ -330,7 +338,7 @@ def workers_of(pod: PodProcess, lane: str = "") -> list[psutil.Process]:
 
 def _ground(folder: Path) -> dict[str, str]:
     return {
-        "PATH": f"{Path(__import__('sys').executable).parent}:/usr/bin:/bin",
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "HOME": str(folder),
         "OURVIDZ_FAKE_OPTIONS": QUICK,
         **FAKE,

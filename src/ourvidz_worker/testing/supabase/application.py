@@ -146,15 +146,16 @@ class Application:
         """An object's bytes."""
         return self._http.get(f"{OBJECT}/{quote(name)}").raise_for_status().content
 
-    def calls(self, name: str = "") -> list[Call]:
-        """The calls that the emulator has seen, all of them or those of one name."""
-        reply = self._http.get("/_control/calls").raise_for_status()
-        calls = msgspec.json.decode(reply.content, type=list[Call])
-        return [call for call in calls if name in {"", call.name}]
+    def calls(self, name: str = "", *, part: str = "") -> list[Call]:
+        """The calls that the emulator has seen: of that name, with `part` in path or body."""
+        params = {"name": name, "part": part}
+        reply = self._http.get("/_control/calls", params=params).raise_for_status()
+        return msgspec.json.decode(reply.content, type=list[Call])
 
     def callbacks(self, job_id: str | None = None, *, answered: bool = False) -> list[Payload]:
         """The callbacks that came in, in order; with `answered` those alone that had an effect."""
-        calls = [call for call in self.calls("job-callback") if call.executed or not answered]
+        found = self.calls("job-callback", part=job_id or "")
+        calls = [call for call in found if call.executed or not answered]
         bodies: list[Payload] = [msgspec.json.decode(call.body) for call in calls]
         return [body for body in bodies if job_id in {None, body.get("job_id")}]
 

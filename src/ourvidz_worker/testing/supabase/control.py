@@ -22,8 +22,14 @@ def control_routes(state: State) -> list[Route]:
         state.faults.clear()
         return Response(status_code=204)
 
-    async def calls(_: Request) -> Response:
-        return Response(msgspec.json.encode(state.calls), media_type="application/json")
+    async def calls(request: Request) -> Response:
+        name, part = (request.query_params.get(key, "") for key in ("name", "part"))
+        found = [
+            call
+            for call in state.calls
+            if name in {"", call.name} and (part in call.path or part.encode() in call.body)
+        ]
+        return Response(msgspec.json.encode(found), media_type="application/json")
 
     async def complaints(_: Request) -> Response:
         return JSONResponse(state.complaints)
