@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,11 +11,15 @@ from tempfile import TemporaryDirectory
 import uvicorn
 from starlette.types import ASGIApp
 
+from ourvidz_worker import __version__
+from ourvidz_worker.api.doorway import Doorway
+from ourvidz_worker.clock import SystemClock
 from ourvidz_worker.config import Config, warnings_of
 from ourvidz_worker.telemetry.log import Action, start_logging
 from ourvidz_worker.wiring.application import secrets_of
+from ourvidz_worker.wiring.building import Building
 from ourvidz_worker.wiring.listening import listen
-from ourvidz_worker.wiring.parts import Parts, build_parts
+from ourvidz_worker.wiring.parts import SIDES, Parts
 from ourvidz_worker.wiring.phases import health_of, registration_of, tell_start
 
 log = logging.getLogger(__name__)
@@ -25,6 +29,9 @@ GRACE_SHARE = 0.8
 
 LAST_CALLBACKS_S = 5.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+Signals = tuple["asyncio.Task[None]", "asyncio.Task[None]"]
+"""Two tasks: one ends with the first signal, the other with the second."""
 
 
 def serve(config: Config) -> int:
@@ -46,7 +53,7 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(config: Config, sockets: Path) -> int:
-    """Listen first, then load: `/health` answers before any model does (H-12)."""
+    """Listen first, then build and load: `/health` answers before any model does (H-12)."""
     with ExitStack() as stack:
         ports = (config.worker_port, config.chat_worker_port)
         names = ("WORKER_PORT", "CHAT_WORKER_PORT")
@@ -54,20 +61,36 @@ async def _serve(config: Config, sockets: Path) -> int:
             stack.enter_context(listen(config.bind_host, port, name))
             for port, name in zip(ports, names, strict=True)
         ]
-        parts = await build_parts(config, sockets)
-        servers = [_Server(_options(app)) for app in (parts.wan_app, parts.chat_app)]
+        signals = _take_signals()
+        building = Building(config, sockets, SystemClock())
+        doorways = [
+            Doorway(side, __version__, SystemClock(), problems=building.problems) for side in SIDES
+        ]
+        servers = [_Server(_options(doorway)) for doorway in doorways]
         serving = [
             asyncio.create_task(server.serve(sockets=[listener]))
             for server, listener in zip(servers, listeners, strict=True)
         ]
-        log.info("pod started", extra={"action": Action.POD_STARTED, "lanes": list(parts.workers)})
-        code = await _work_until_stopped(config, parts)
-        for server in servers:
-            server.should_exit = True
-        await asyncio.gather(*serving)
-        await parts.close()
+        parts = None
+        try:
+            parts = await building.done_before(signals[0])
+            code = 0 if parts is None else await _open(config, parts, doorways, signals)
+        finally:
+            for server in servers:
+                server.should_exit = True
+            await asyncio.gather(*serving)
+        if parts is not None:
+            await parts.close()
         log.info("pod stopped", extra={"action": Action.POD_STOPPED, "exit_code": code})
     return code
+
+
+async def _open(config: Config, parts: Parts, doorways: Sequence[Doorway], signals: Signals) -> int:
+    """Let the callers in, and work until a signal; the exit code."""
+    for doorway, app in zip(doorways, (parts.wan_app, parts.chat_app), strict=True):
+        doorway.open(app)
+    log.info("pod started", extra={"action": Action.POD_STARTED, "lanes": list(parts.workers)})
+    return await _work_until_stopped(config, parts, signals)
 
 
 def _options(app: ASGIApp) -> uvicorn.Config:
@@ -80,9 +103,9 @@ def _options(app: ASGIApp) -> uvicorn.Config:
     )
 
 
-async def _work_until_stopped(config: Config, parts: Parts) -> int:
+async def _work_until_stopped(config: Config, parts: Parts, signals: Signals) -> int:
     """Run every part until a signal, then drain; a second signal ends at once."""
-    stop, hurry = _take_signals()
+    stop, hurry = signals
     crew = asyncio.create_task(parts.crew.run())
     working = [asyncio.create_task(work) for work in parts.works()]
     telling = asyncio.create_task(_tell_start(config, parts))
@@ -123,7 +146,7 @@ async def _first(tasks: "set[asyncio.Task[None]]") -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _take_signals() -> "tuple[asyncio.Task[None], asyncio.Task[None]]":
+def _take_signals() -> Signals:
     """Two tasks: one ends with the first signal, the other with the second."""
     loop = asyncio.get_running_loop()
     events = [asyncio.Event(), asyncio.Event()]
