@@ -7,12 +7,14 @@ It carries attempts down the pipe and their reports up, and turns the end of the
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from ourvidz_worker.clock import Clock
 from ourvidz_worker.domain.errors import DeadlinePassed, WorkerLost
 from ourvidz_worker.domain.messages import (
     Beat,
     Cancel,
+    Command,
     Computed,
     Description,
     Drain,
@@ -100,7 +102,7 @@ class WorkerLink:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._runs[run.attempt_id] = (future, watch)
         try:
-            await self._pipe.send(run)
+            await self._send(run, future)
             return await future
         finally:
             self._runs.pop(run.attempt_id, None)
@@ -119,17 +121,17 @@ class WorkerLink:
             if reason == "cancelled":
                 end = self._clock.monotonic() + DEADLINE_GRACE_S
                 self._deadlines[attempt_id] = min(end, self._deadlines.get(attempt_id, end))
-            await self._pipe.send(Cancel(attempt_id=attempt_id, reason=reason))
+            await self._tell(Cancel(attempt_id=attempt_id, reason=reason))
 
     async def drain(self, grace_s: float) -> None:
         """Ask the worker to finish what it can in `grace_s`, and to exit."""
         if self.ready.is_set():
-            await self._pipe.send(Drain(grace_s=grace_s))
+            await self._tell(Drain(grace_s=grace_s))
 
     async def trim(self) -> None:
         """Ask the worker to give cached device memory back; it does so before its next attempt."""
         if self.ready.is_set():
-            await self._pipe.send(Trim())
+            await self._tell(Trim())
 
     def give_up(self, reason: str) -> None:
         """Whatever still runs counts as stopped for `reason`, whatever the worker says later."""
@@ -151,6 +153,18 @@ class WorkerLink:
     def kill(self) -> None:
         """End the worker's process group at once."""
         self._process.kill()
+
+    async def _send(self, run: Run, future: "asyncio.Future[Outcome]") -> None:
+        try:
+            await self._pipe.send(run)
+        except WorkerLost:
+            if not future.done():
+                raise
+
+    async def _tell(self, command: Command) -> None:
+        """Send what a worker that has ended meanwhile need not know."""
+        with suppress(WorkerLost):
+            await self._pipe.send(command)
 
     async def _read(self) -> None:
         while True:

@@ -5,10 +5,13 @@ folder, so that nothing sent to a dead worker ever reaches its successor. Frames
 request carries raw JSON of its caller, which cannot lie inside msgpack.
 """
 
+import asyncio
+
 import msgspec
 import zmq
 import zmq.asyncio
 
+from ourvidz_worker.domain.errors import WorkerLost
 from ourvidz_worker.domain.messages import Command, Report
 
 LAST_WORDS_MS = 100
@@ -37,8 +40,19 @@ class WorkerPipe:
         return bool(await self._socket.poll(LAST_WORDS_MS))
 
     async def send(self, command: Command) -> None:
-        """Send one command; waits until the worker is connected."""
-        await self._socket.send(self._encoder.encode(command))
+        """Send one command; waits until the worker is connected.
+
+        Raises `WorkerLost` when the pipe is closed, before or meanwhile.
+        """
+        try:
+            await self._socket.send(self._encoder.encode(command))
+        except zmq.ZMQError as error:
+            raise WorkerLost from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise WorkerLost from None  # closing cancelled the send, nobody the task
 
     def close(self) -> None:
         """Unbind; what was not sent is dropped."""
