@@ -63,7 +63,14 @@ class Cancellations:
             await self._pause()
             if self._rows is not None:
                 jobs = {one.job.id: one for one in held()}
-                await asyncio.gather(*(self._stop_if_cancelled(one) for one in jobs.values()))
+                await asyncio.gather(*(self.stop_if_cancelled(one) for one in jobs.values()))
+
+    async def stop_if_cancelled(self, one: Held) -> None:
+        """Look at one job's row now, and stop the job if its user has cancelled it."""
+        if self._rows is None or _family_of(one.job) is Family.ADMIN:
+            return
+        if _is_cancelled(one.job, await self._rows.state(one.job.id)):
+            await one.stop("cancelled")
 
     async def repair_prompt(self, job_id: str) -> tuple[str, ...]:
         """Have the row of a job with an empty prompt repaired; the warnings to record (K-13)."""
@@ -82,12 +89,6 @@ class Cancellations:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
         self._wake.clear()
-
-    async def _stop_if_cancelled(self, one: Held) -> None:
-        if self._rows is None or _family_of(one.job) is Family.ADMIN:
-            return
-        if _is_cancelled(one.job, await self._rows.state(one.job.id)):
-            await one.stop("cancelled")
 
 
 def _is_cancelled(job: Job, state: RowState) -> bool:

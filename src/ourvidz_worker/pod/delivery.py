@@ -214,7 +214,7 @@ class Delivery:
                 return await self._keep(outcome, self._prepared)
             except UploadFailed as error:
                 outcome = self._failure(error)
-        if isinstance(outcome, Failed) and self._interruption.reason is None:
+        if isinstance(outcome, Failed) and not await self._was_stopped():
             return self._ending_of_failure(outcome)
         reason = outcome.reason if isinstance(outcome, Stopped) else "draining"
         return await self._ending_of_stop(reason)
@@ -282,7 +282,7 @@ class Delivery:
         warnings: tuple[str, ...] = ()
         if getattr(prepared.request, "prompt", None) == "":
             warnings = await self._ports.cancellations.repair_prompt(self.job.id)
-        reason = self._interruption.reason
+        reason = await self._was_stopped()
         if reason in {CANCELLED, LOST_LEASE}:
             return await self._ending_of_stop(reason, finished.artifacts)
         past = self._recovery.past(self.job.id)
@@ -290,6 +290,12 @@ class Delivery:
         return completion(
             self.lease, finished, prepared, assets, past=past, times=times, warnings=warnings
         )
+
+    async def _was_stopped(self) -> str | None:
+        """Why the job was to stop; a row that was just cancelled counts before any end (K-10)."""
+        if self._interruption.reason is None:
+            await self._ports.cancellations.stop_if_cancelled(self)
+        return self._interruption.reason
 
     def _times(self) -> dict[str, float]:
         """What the pod measured: from the lease to the last upload, and the wait before it."""

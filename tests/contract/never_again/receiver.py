@@ -21,6 +21,7 @@ class Post:
 class _Mood:
     status: int = 200
     hangs: bool = False
+    lost: int = 0
     calls: list[Post] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
     woken: Event = field(default_factory=Event)
@@ -38,7 +39,9 @@ class Receiver:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 with mood.lock:
                     status, hangs = mood.status, mood.hangs
-                    taken = status < 300 and not hangs
+                    taken = mood.lost > 0 or (status < 300 and not hangs)
+                    if mood.lost:
+                        status, mood.lost = 503, mood.lost - 1
                     now = time.time()  # noqa: TID251 - when it really came
                     mood.calls.append(Post(body=body, headers=headers, at=now, taken=taken))
                 if hangs:
@@ -76,7 +79,12 @@ class Receiver:
         with self._mood.lock:
             self._mood.status, self._mood.hangs = 503, hang
 
+    def lose_answers(self, number: int) -> None:
+        """Take so many callbacks, and answer as if not."""
+        with self._mood.lock:
+            self._mood.lost = number
+
     def mend(self) -> None:
         """Answer 200 from now on."""
         with self._mood.lock:
-            self._mood.status, self._mood.hangs = 200, False
+            self._mood.status, self._mood.hangs, self._mood.lost = 200, False, 0

@@ -96,6 +96,10 @@ class World(ABC):
         """Answer no callback well, or none at all, until `mend`."""
 
     @abstractmethod
+    def lose_answers(self, number: int) -> None:
+        """Let so many callbacks be taken, and answered as if not."""
+
+    @abstractmethod
     def callback_tries(self, job_id: str) -> list[bytes]:
         """The bodies that came in for a job, taken or not."""
 
@@ -189,6 +193,9 @@ class Embedded(World):
     def break_callbacks(self, *, hang: bool = False) -> None:
         self.receiver.break_down(hang=hang)
 
+    def lose_answers(self, number: int) -> None:
+        self.receiver.lose_answers(number)
+
     def callback_tries(self, job_id: str) -> list[bytes]:
         bodies = [call.body for call in self.receiver.calls()]
         return [body for body in bodies if json.loads(body)["job_id"] == job_id]
@@ -275,6 +282,10 @@ class Deployed(World):
     def break_callbacks(self, *, hang: bool = False) -> None:
         how = Fault(call="job-callback", how="hang" if hang else "status", status=503, times=None)
         self.application.add_fault(how)
+
+    def lose_answers(self, number: int) -> None:
+        lost = Fault(call="job-callback", status=503, executed=True, times=number)
+        self.application.add_fault(lost)
 
     def callback_tries(self, job_id: str) -> list[bytes]:
         bodies = [call.body for call in self.application.calls("job-callback", part=job_id)]
