@@ -355,6 +355,7 @@ def _desk(ground: _Ground, lanes: frozenset[Lane], dispatcher: Dispatcher) -> De
         admit=ground.admission.admit,
         stop=dispatcher.cancel,
         keep=ground.references.keep,
+        falls_back=ground.config.reference_fallback == "fallback",
     )
 
 
