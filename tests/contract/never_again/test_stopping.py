@@ -22,8 +22,8 @@ from ourvidz_worker.engines import Engine
 LATE_AT = 3
 """The pass through the network during which the deadline goes by."""
 
-LONG = 100_000
-"""Steps of a picture that takes longer than any test."""
+LONG = 2_000
+"""Steps of a picture that takes far longer than its deadline."""
 
 TALK = {"messages": [{"role": "user", "content": "tell me of the dunes"}], "seed": 3}
 
