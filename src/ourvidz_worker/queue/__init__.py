@@ -9,6 +9,7 @@ from ourvidz_worker.domain.health import Depth
 from ourvidz_worker.queue.base import (
     CallbackRow,
     CancelOutcome,
+    DeadCallback,
     DeadLetter,
     JobRecord,
     Outbox,
@@ -47,6 +48,7 @@ __all__ = [
     "QUEUES",
     "CallbackRow",
     "CancelOutcome",
+    "DeadCallback",
     "DeadLetter",
     "Depth",
     "JobRecord",

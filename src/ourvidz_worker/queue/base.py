@@ -54,7 +54,10 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A job or element that could not be worked, kept for the operator."""
+    """A job or element that could not be worked, kept for the operator.
+
+    `id` names a letter that lies in a store; it is empty before that.
+    """
 
     job_id: str | None
     raw: bytes
@@ -62,6 +65,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     tries: int
     at: float
+    id: str = ""
 
 
 class CallbackRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +77,19 @@ class CallbackRow(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     tries: int
     created_at: float
+
+
+class DeadCallback(msgspec.Struct, frozen=True, kw_only=True):
+    """A callback given up, kept for the operator: why, and when (`at`)."""
+
+    id: int
+    job_id: str
+    status: str
+    body: bytes
+    tries: int
+    created_at: float
+    at: float
+    reason: str
 
 
 SubmitOutcome = Literal["accepted", "existing"]
@@ -166,6 +183,18 @@ class Queue(Protocol):
         """The newest dead letters first."""
         ...
 
+    async def replay(self, letter_id: str) -> str | None:
+        """Let what a dead letter holds be worked anew, and take the letter out.
+
+        Its job begins a new life under its id, behind all that waits: without tries, events or
+        result of the old one, and dead callbacks of the old one are forgotten. An element that a
+        caller pushed is pushed again as it came. Returns the job's id, None for an element that
+        names none. Raises `NotFound` without that letter, or without what is needed of its job;
+        `Conflict` while the job waits, is worked or still owes callbacks, and when it has
+        completed.
+        """
+        ...
+
     async def record(
         self, job_id: str, kind: EventKind, data: Mapping[str, str | int | float | bool | None]
     ) -> JobEvent:
@@ -208,6 +237,18 @@ class Outbox(Protocol):
 
     async def give_up(self, row: CallbackRow, reason: str) -> None:
         """Move it to the dead callbacks, with its body and the reason."""
+        ...
+
+    async def dead_callbacks(self, limit: int = 50) -> list[DeadCallback]:
+        """The newest dead callbacks first; the newest thousand are kept."""
+        ...
+
+    async def revive(self, callback_id: int) -> bool:
+        """Owe a dead callback again: due now, without tries, in its old place within its job.
+
+        False when there is none of that number. Raises `Conflict` for one of a job's course whose
+        end was accepted already: it would come too late.
+        """
         ...
 
     async def owed(self) -> int:

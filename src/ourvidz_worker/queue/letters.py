@@ -1,5 +1,6 @@
 """Dead letters as they lie beside the application's lists (contract Q-21)."""
 
+import hashlib
 import json
 from datetime import datetime
 
@@ -36,14 +37,22 @@ def write_letter(letter: DeadLetter, worker_id: str) -> bytes:
     ).encode("ascii")
 
 
+def name_letter(text: bytes) -> str:
+    """What names a letter among those that are kept: the SHA-1 of its text."""
+    return hashlib.sha1(text, usedforsecurity=False).hexdigest()
+
+
 def read_letter(text: bytes) -> DeadLetter:
     """A letter of ours, or whatever another worker left there. Raises nothing."""
     try:
         kept = msgspec.convert(json.loads(text), _Letter, strict=False)
         at = datetime.fromisoformat(kept.at).timestamp() if kept.at else 0.0
     except (ValueError, RecursionError):
-        return DeadLetter(job_id=None, raw=text, reason="", code="", tries=0, at=0.0)
+        return DeadLetter(
+            id=name_letter(text), job_id=None, raw=text, reason="", code="", tries=0, at=0.0
+        )
     return DeadLetter(
+        id=name_letter(text),
         job_id=kept.job_id,
         raw=kept.raw.encode("utf-8", LOSSLESS),
         reason=kept.reason or "",

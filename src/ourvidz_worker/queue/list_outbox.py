@@ -13,10 +13,11 @@ import sqlite3
 from collections.abc import Sequence
 
 from ourvidz_worker.clock import Clock
-from ourvidz_worker.domain.job import PUBLIC_STATUS, Status
+from ourvidz_worker.domain.job import PUBLIC_STATUS, TERMINAL, Status
 from ourvidz_worker.queue import sqlite_outbox
-from ourvidz_worker.queue.base import CallbackRow
+from ourvidz_worker.queue.base import CallbackRow, DeadCallback
 from ourvidz_worker.queue.letters import write_dead_callback
+from ourvidz_worker.queue.records import to_kept
 from ourvidz_worker.queue.sqlite_rows import first, to_callback
 from ourvidz_worker.queue.sqlite_store import Safety, SqliteStore
 from ourvidz_worker.queue.steps import Steps
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 FILE = "outbox.sqlite"
 SCHEMA = "outbox.sql"
 PROCESSING = PUBLIC_STATUS[Status.LEASED]
+REVIVED = "revived:"
+"""Begins the nonce of a row that an operator wants told: no record is asked whether it is owed."""
+
 AT_ONCE = 256
 """Rows asked about in one step."""
 
@@ -108,6 +112,23 @@ class ListOutbox:
         await self._end(row, write_dead_callback(row, reason, now))
         await self._store.do(Safety.FULL, sqlite_outbox.give_up, row, reason, now)
 
+    async def dead(self, limit: int) -> list[DeadCallback]:
+        """What this pod gave up, the newest first."""
+        return await self._store.do(Safety.READ, sqlite_outbox.dead, limit)
+
+    async def revive(self, callback_id: int) -> bool:
+        """Owe one of them again; its copy in `callback:dead` stays. Raises `Conflict`."""
+        found = await self._store.do(Safety.READ, sqlite_outbox.find_dead, callback_id)
+        if found is None:
+            return False
+        kept = to_kept(await self._steps.run("find", found.job_id))
+        is_over = not kept or Status(kept[b"status"].decode()) in TERMINAL
+        return await self._store.do(Safety.FULL, _revive, callback_id, is_over)
+
+    async def forget_dead(self, job_id: str) -> None:
+        """Forget what was given up of a job's former life."""
+        await self._store.do(Safety.FULL, sqlite_outbox.forget_dead, job_id)
+
     async def owed(self) -> int:
         """How many callbacks are owed."""
         return await self._store.do(Safety.READ, sqlite_outbox.owed)
@@ -119,6 +140,7 @@ class ListOutbox:
     async def _superseded(self, rows: Sequence[tuple[CallbackRow, str]]) -> list[CallbackRow]:
         """Of rows with their nonces, those that are no more this pod's to tell."""
         lost = []
+        rows = [(row, nonce) for row, nonce in rows if not nonce.startswith(REVIVED)]
         for start in range(0, len(rows), AT_ONCE):
             some = rows[start : start + AT_ONCE]
             asked = [text for row, nonce in some for text in (row.job_id, row.status, nonce)]
@@ -187,6 +209,23 @@ def _nonce(connection: sqlite3.Connection, row: CallbackRow) -> str | None:
     kept = first(connection, "SELECT nonce FROM outbox WHERE id = ?", row.id)
     return None if kept is None else str(kept[0])
 
+
+def _revive(connection: sqlite3.Connection, callback_id: int, is_over: bool) -> bool:
+    found = sqlite_outbox.find_dead(connection, callback_id)
+    if found is None:
+        return False
+    sqlite_outbox.revive(connection, found, is_over=is_over)
+    nonce = f"{REVIVED}{found.id}"
+    values = (found.id, found.job_id, found.status, nonce, found.body, found.created_at)
+    connection.execute(_OWE_AGAIN, values)
+    sqlite_outbox.revived(connection, found.job_id)
+    return True
+
+
+_OWE_AGAIN = """
+INSERT INTO outbox (id, job_id, status, nonce, body, created_at, first)
+VALUES (?, ?, ?, ?, ?, ?, 0)
+"""
 
 _OWE = """
 INSERT INTO outbox (job_id, status, nonce, body, created_at, due, first)

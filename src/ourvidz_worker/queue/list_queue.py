@@ -20,6 +20,7 @@ from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.queue.base import (
     CallbackRow,
     CancelOutcome,
+    DeadCallback,
     DeadLetter,
     JobRecord,
     Settlement,
@@ -34,6 +35,7 @@ from ourvidz_worker.queue.lookout import Lookout
 from ourvidz_worker.queue.names import LISTS
 from ourvidz_worker.queue.pushed import Pushed
 from ourvidz_worker.queue.records import to_event, to_kept, to_record, write_end, write_event
+from ourvidz_worker.queue.replay import replay_letter
 from ourvidz_worker.queue.server import check_server
 from ourvidz_worker.queue.settings import QueueSettings
 from ourvidz_worker.queue.sqlite_store import SqliteStore
@@ -232,6 +234,17 @@ class ListQueue:
         """The newest dead letters of all lists first."""
         return [read_letter(each) for each in await self._steps.run("dead", limit)][:limit]
 
+    async def replay(self, letter_id: str) -> str | None:
+        """Put what a dead letter holds back into its list. Raises `NotFound`, `Conflict`.
+
+        After `QueueUnavailable` look whether the letter is still there.
+        """
+        job_id = await replay_letter(self._steps, letter_id, self._clock)
+        if job_id is not None:
+            await self._outbox.forget_dead(job_id)
+        self._bell.ring()
+        return job_id
+
     async def record(
         self, job_id: str, kind: EventKind, data: Mapping[str, str | int | float | bool | None]
     ) -> JobEvent:
@@ -270,6 +283,14 @@ class ListQueue:
     async def give_up(self, row: CallbackRow, reason: str) -> None:
         """Move a callback to the dead ones."""
         await self._outbox.give_up(row, reason)
+
+    async def dead_callbacks(self, limit: int = 50) -> list[DeadCallback]:
+        """What this pod gave up, the newest first; other pods keep theirs."""
+        return await self._outbox.dead(limit)
+
+    async def revive(self, callback_id: int) -> bool:
+        """Owe a dead callback again. Raises `Conflict` for one that would come too late."""
+        return await self._outbox.revive(callback_id)
 
     async def owed(self) -> int:
         """How many callbacks are owed."""

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from ourvidz_worker.clock import Clock
 from ourvidz_worker.domain.event import EventKind, JobEvent
 from ourvidz_worker.domain.health import Depth
-from ourvidz_worker.domain.job import Job, Lease, Status, Token
+from ourvidz_worker.domain.job import TERMINAL, Job, Lease, Status, Token
 from ourvidz_worker.domain.lane import Lane
-from ourvidz_worker.queue import sqlite_history, sqlite_jobs, sqlite_outbox
+from ourvidz_worker.queue import sqlite_history, sqlite_jobs, sqlite_outbox, sqlite_replay
 from ourvidz_worker.queue.base import (
     CallbackRow,
     CancelOutcome,
+    DeadCallback,
     DeadLetter,
     JobRecord,
     Settlement,
@@ -128,6 +129,14 @@ class SqliteQueue:
         """The newest dead letters first."""
         return await self._store.do(Safety.READ, sqlite_history.dead, limit)
 
+    async def replay(self, letter_id: str) -> str | None:
+        """Submit a dead letter's job anew. Raises `NotFound`, `Conflict`."""
+        job_id = await self._store.do(
+            Safety.FULL, sqlite_replay.replay, letter_id, self._clock.now()
+        )
+        self._bell.ring()
+        return job_id
+
     async def record(
         self, job_id: str, kind: EventKind, data: Mapping[str, str | int | float | bool | None]
     ) -> JobEvent:
@@ -167,6 +176,14 @@ class SqliteQueue:
         """Move a callback to the dead ones."""
         await self._store.do(Safety.FULL, sqlite_outbox.give_up, row, reason, self._clock.now())
 
+    async def dead_callbacks(self, limit: int = 50) -> list[DeadCallback]:
+        """The newest dead callbacks first."""
+        return await self._store.do(Safety.READ, sqlite_outbox.dead, limit)
+
+    async def revive(self, callback_id: int) -> bool:
+        """Owe a dead callback again. Raises `Conflict` for one that would come too late."""
+        return await self._store.do(Safety.FULL, _revive, callback_id)
+
     async def owed(self) -> int:
         """How many callbacks are owed."""
         return await self._store.do(Safety.READ, sqlite_outbox.owed)
@@ -189,6 +206,23 @@ def _recent(
     values = {"status": status, "user_id": user_id, "limit": limit}
     return [to_record(row) for row in connection.execute(_RECENT, values).fetchall()]
 
+
+def _revive(connection: sqlite3.Connection, callback_id: int) -> bool:
+    found = sqlite_outbox.find_dead(connection, callback_id)
+    if found is None:
+        return False
+    record = _find(connection, found.job_id)
+    is_over = record is None or record.status in TERMINAL
+    sqlite_outbox.revive(connection, found, is_over=is_over)
+    values = (found.id, found.job_id, found.status, found.body, found.created_at)
+    connection.execute(_OWE_AGAIN, values)
+    sqlite_outbox.revived(connection, found.job_id)
+    return True
+
+
+_OWE_AGAIN = """
+INSERT INTO outbox (id, job_id, status, body, created_at, first) VALUES (?, ?, ?, ?, ?, 0)
+"""
 
 _WAITING = "SELECT lane, count(*) FROM jobs WHERE status = 'waiting' GROUP BY lane"
 

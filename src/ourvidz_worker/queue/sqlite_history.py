@@ -88,7 +88,7 @@ INSERT INTO dead_letters (job_id, raw, reason, code, tries, at) VALUES (?, ?, ?,
 _TRIM_LETTERS = "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?"
 
 _DEAD = """
-SELECT job_id, raw, reason, code, tries, at FROM dead_letters ORDER BY id DESC LIMIT ?
+SELECT id, job_id, raw, reason, code, tries, at FROM dead_letters ORDER BY id DESC LIMIT ?
 """
 
 _PRUNE_EVENTS = """

@@ -2,10 +2,15 @@
 
 import sqlite3
 
-from ourvidz_worker.queue.base import CallbackRow
-from ourvidz_worker.queue.sqlite_rows import first, to_callback
+from ourvidz_worker.domain.errors import Conflict
+from ourvidz_worker.domain.job import PUBLIC_STATUS, TERMINAL
+from ourvidz_worker.queue.base import CallbackRow, DeadCallback
+from ourvidz_worker.queue.sqlite_rows import first, to_callback, to_dead_callback
 
 KEPT_DEAD_CALLBACKS = 1000
+
+ENDS = frozenset(PUBLIC_STATUS[status] for status in TERMINAL)
+"""What a job's last callback may tell; the others tell of its course."""
 
 
 def owe(
@@ -46,6 +51,43 @@ def give_up(connection: sqlite3.Connection, row: CallbackRow, reason: str, at: f
         connection.execute(_TRIM_DEAD, (KEPT_DEAD_CALLBACKS,))
 
 
+def dead(connection: sqlite3.Connection, limit: int) -> list[DeadCallback]:
+    """The newest dead callbacks first."""
+    return [to_dead_callback(row) for row in connection.execute(_DEAD, (limit,)).fetchall()]
+
+
+def find_dead(connection: sqlite3.Connection, row_id: int) -> DeadCallback | None:
+    """One dead callback, or None."""
+    row = first(connection, _FIND_DEAD, row_id)
+    return None if row is None else to_dead_callback(row)
+
+
+def revive(connection: sqlite3.Connection, found: DeadCallback, *, is_over: bool) -> None:
+    """Check that a dead callback is not too late, and take it out; its owner owes it again.
+
+    `is_over` says that its job has ended. Raises `Conflict`.
+    """
+    later = first(connection, _LATER, *(found.job_id, found.id) * 2)
+    if found.status not in ENDS and is_over and later is None:
+        raise Conflict("The end of that job was told already; this would come too late.")
+    connection.execute("DELETE FROM dead_callbacks WHERE id = ?", (found.id,))
+
+
+def revived(connection: sqlite3.Connection, job_id: str) -> None:
+    """A row of the job has come back to its old place: mark which one goes first."""
+    connection.execute(_ORDER, (job_id, job_id))
+
+
+def owes(connection: sqlite3.Connection, job_id: str) -> bool:
+    """True while something is owed for the job."""
+    return first(connection, "SELECT 1 FROM outbox WHERE job_id = ? LIMIT 1", job_id) is not None
+
+
+def forget_dead(connection: sqlite3.Connection, job_id: str) -> None:
+    """Forget the dead callbacks of a job's former life."""
+    connection.execute("DELETE FROM dead_callbacks WHERE job_id = ?", (job_id,))
+
+
 def replay(connection: sqlite3.Connection) -> None:
     """Make every row due now: what a dead pod postponed is tried again at start."""
     connection.execute("UPDATE outbox SET due = 0 WHERE due > 0")
@@ -73,8 +115,30 @@ UPDATE outbox SET first = 1 WHERE id = (SELECT min(id) FROM outbox WHERE job_id 
 _POSTPONE = "UPDATE outbox SET tries = tries + 1, due = ?, error = ? WHERE id = ?"
 
 _KEEP_DEAD = """
-INSERT INTO dead_callbacks (job_id, status, body, tries, created_at, at, reason)
-SELECT job_id, status, body, tries, created_at, ?, ? FROM outbox WHERE id = ?
+INSERT OR REPLACE INTO dead_callbacks (id, job_id, status, body, tries, created_at, at, reason)
+SELECT id, job_id, status, body, tries, created_at, ?, ? FROM outbox WHERE id = ?
 """
 
-_TRIM_DEAD = "DELETE FROM dead_callbacks WHERE id <= (SELECT max(id) FROM dead_callbacks) - ?"
+_TRIM_DEAD = """
+DELETE FROM dead_callbacks WHERE id IN (
+  SELECT id FROM dead_callbacks ORDER BY at DESC, id DESC LIMIT -1 OFFSET ?)
+"""
+
+_DEAD = """
+SELECT id, job_id, status, body, tries, created_at, at, reason FROM dead_callbacks
+ORDER BY at DESC, id DESC LIMIT ?
+"""
+
+_FIND_DEAD = """
+SELECT id, job_id, status, body, tries, created_at, at, reason FROM dead_callbacks WHERE id = ?
+"""
+
+_LATER = """
+SELECT 1 FROM outbox WHERE job_id = ? AND id > ?
+UNION ALL
+SELECT 1 FROM dead_callbacks WHERE job_id = ? AND id > ?
+"""
+
+_ORDER = """
+UPDATE outbox SET first = (id = (SELECT min(id) FROM outbox WHERE job_id = ?)) WHERE job_id = ?
+"""

@@ -10,7 +10,13 @@ from ourvidz_worker.domain.event import EventKind, JobEvent
 from ourvidz_worker.domain.job import Job, Status
 from ourvidz_worker.domain.lane import Lane, PriorityClass
 from ourvidz_worker.domain.receipt import Receipt
-from ourvidz_worker.queue.base import CallbackRow, DeadLetter, JobRecord, Settlement
+from ourvidz_worker.queue.base import (
+    CallbackRow,
+    DeadCallback,
+    DeadLetter,
+    JobRecord,
+    Settlement,
+)
 
 Row = tuple[Any, ...]
 
@@ -61,9 +67,26 @@ def to_callback(row: Row) -> CallbackRow:
 
 
 def to_letter(row: Row) -> DeadLetter:
-    """A dead letter columns job_id, raw, reason, code, tries, at."""
-    job_id, raw, reason, code, tries, at = row
-    return DeadLetter(job_id=job_id, raw=raw, reason=reason, code=code, tries=tries, at=at)
+    """A dead letter, columns id, job_id, raw, reason, code, tries, at."""
+    number, job_id, raw, reason, code, tries, at = row
+    return DeadLetter(
+        id=str(number), job_id=job_id, raw=raw, reason=reason, code=code, tries=tries, at=at
+    )
+
+
+def to_dead_callback(row: Row) -> DeadCallback:
+    """A callback given up, columns id, job_id, status, body, tries, created_at, at, reason."""
+    row_id, job_id, status, body, tries, created_at, at, reason = row
+    return DeadCallback(
+        id=row_id,
+        job_id=job_id,
+        status=status,
+        body=body,
+        tries=tries,
+        created_at=created_at,
+        at=at,
+        reason=reason,
+    )
 
 
 def to_event(job_id: str, row: Row) -> JobEvent:

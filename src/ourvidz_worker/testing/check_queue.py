@@ -31,7 +31,7 @@ from ourvidz_worker.domain.lane import Lane, PriorityClass
 from ourvidz_worker.domain.receipt import Receipt
 from ourvidz_worker.queue import CallbackRow, DeadLetter, JobRecord, Settlement
 from ourvidz_worker.testing.clock import FakeClock
-from ourvidz_worker.testing.queue_bench import Make
+from ourvidz_worker.testing.queue_bench import Make, unnamed
 from ourvidz_worker.testing.queue_model import ModelRow, QueueModel
 
 T = TypeVar("T")
@@ -267,7 +267,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert [_told(row) for row in due] == [_told(row) for row in self._model.due()]
         self._rows += [row for row in due if row not in self._rows]
         assert wait == self._next_due_in()
-        assert letters == self._model.letters[::-1]
+        assert unnamed(letters) == self._model.letters[::-1]
         for record in records:
             if record.status in TERMINAL:
                 assert self._ended.setdefault(record.job.id, record) == record

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from msgspec.structs import replace
+
 from ourvidz_worker.domain.artifact import Metadata
-from ourvidz_worker.domain.errors import NotFound
+from ourvidz_worker.domain.errors import Conflict, NotFound, RequestError
 from ourvidz_worker.domain.event import EventKind
-from ourvidz_worker.domain.job import Status
+from ourvidz_worker.domain.job import Status, Token
 from ourvidz_worker.domain.lane import Lane
-from ourvidz_worker.queue import DeadLetter
-from ourvidz_worker.testing.queue_bench import DONE, TTL_S, Bench, ids
+from ourvidz_worker.queue import DeadLetter, Settlement
+from ourvidz_worker.testing.queue_bench import DONE, TTL_S, Bench, ids, is_lost, unnamed
 
 MANY_EVENTS = 1500
 KEPT_LETTERS = 1000
@@ -85,10 +87,61 @@ async def buries(bench: Bench) -> None:
         for n in range(KEPT_LETTERS + 5)
     ]
     await asyncio.gather(*map(bench.store.bury, letters))
-    assert await bench.store.dead(3) == letters[:-4:-1]
+    assert unnamed(await bench.store.dead(3)) == letters[:-4:-1]
     await bench.reopen()
     kept = await bench.store.dead(2 * KEPT_LETTERS)
-    assert kept == letters[: -KEPT_LETTERS - 1 : -1]
+    assert unnamed(kept) == letters[: -KEPT_LETTERS - 1 : -1]
+    assert len({letter.id for letter in kept} - {""}) == KEPT_LETTERS
+
+
+async def replays(bench: Bench) -> None:
+    """A dead letter's job lives anew: same request, no trace of its first life (Q-21)."""
+    lease = await bench.held("a")
+    await bench.store.record("a", EventKind.STARTED, {})
+    await _bury(bench, lease.token)
+    await _bury(bench, (await bench.held("b")).token)
+    bench.clock.jump(3)
+    other, letter = await bench.store.dead()
+    assert (letter.job_id, other.job_id) == ("a", "b")
+    assert await bench.store.replay(letter.id) == "a"
+    assert await bench.store.dead() == [other]
+    record = await bench.find("a")
+    assert (record.status, record.tries, record.code) == (Status.WAITING, 0, None)
+    assert await bench.store.events("a") == []
+    (again,) = await bench.lease()
+    assert again.job == replace(lease.job, submitted_at=bench.clock.now())
+    assert (again.tries, again.token.fence > lease.token.fence) == (1, True)
+    assert await is_lost(bench.store.settle(lease.token, DONE))
+    await bench.store.settle(again.token, DONE)
+    assert (await bench.find("a")).status is Status.COMPLETED
+    assert await _refusal(bench, letter.id) is NotFound
+
+
+async def replays_what_may_be(bench: Bench) -> None:
+    """Not twice at once, not what completed since, and not before all is told that is owed."""
+    lease = await bench.held("a")
+    await _bury(bench, lease.token, callback=b"0")
+    (first,) = await bench.store.dead()
+    assert await _refusal(bench, first.id) is Conflict
+    (row,) = await bench.due()
+    await bench.store.give_up(row, "HTTP 410")
+    await bench.store.replay(first.id)
+    assert await bench.store.dead_callbacks() == []
+    (lease,) = await bench.lease()
+    bench.clock.jump(1)
+    await _bury(bench, lease.token)
+    (second,) = await bench.store.dead()
+    await bench.store.bury(second)
+    newest, _ = await bench.store.dead()
+    await bench.store.replay(newest.id)
+    (left,) = await bench.store.dead()
+    assert await _refusal(bench, left.id) is Conflict
+    (lease,) = await bench.lease()
+    assert await _refusal(bench, left.id) is Conflict
+    await bench.store.settle(lease.token, DONE)
+    assert await _refusal(bench, left.id) is Conflict
+    assert await bench.store.dead() == [left]
+    assert await _refusal(bench, "nothing") is NotFound
 
 
 async def wakes_for_work(bench: Bench) -> None:
@@ -149,11 +202,34 @@ HISTORY_PROMISES: tuple[Callable[[Bench], Awaitable[None]], ...] = (
     bounds_events,
     knows_whose_events,
     buries,
+    replays,
+    replays_what_may_be,
     wakes_for_work,
     wakes_all_who_wait,
     wakes_in_time,
     stops_waiting,
 )
+
+
+async def _bury(bench: Bench, token: Token, *, callback: bytes | None = None) -> None:
+    """A job ends in the dead letters."""
+    end = Settlement(
+        status=Status.FAILED,
+        code="GENERATION_ERROR",
+        sentence="It broke.",
+        callback=callback,
+        dead=True,
+    )
+    await bench.store.settle(token, end)
+
+
+async def _refusal(bench: Bench, letter_id: str) -> type[RequestError] | None:
+    """The class of the error with which a replay is refused."""
+    try:
+        await bench.store.replay(letter_id)
+    except RequestError as error:
+        return type(error)
+    return None
 
 
 async def _drain(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+from ourvidz_worker.domain.errors import Conflict
 from ourvidz_worker.domain.job import Status
 from ourvidz_worker.queue import CallbackRow, Settlement
 from ourvidz_worker.testing.queue_bench import Bench
@@ -85,6 +86,72 @@ async def gives_up(bench: Bench) -> None:
     assert await bench.store.owed() == 1
 
 
+async def keeps_what_it_gives_up(bench: Bench) -> None:
+    """Dead callbacks are kept, the newest first, whole and with the reason (K-11)."""
+    first, other = await _two_owed(bench)
+    await bench.store.postpone(other, 0, "no route")
+    await bench.store.give_up(first, "HTTP 410")
+    bench.clock.jump(1)
+    (again,) = [row for row in await bench.due() if row.job_id == "b"]
+    await bench.store.give_up(again, "no route for a day")
+    await bench.reopen()
+    newest, oldest = await bench.store.dead_callbacks()
+    assert (newest.job_id, newest.reason, newest.tries) == ("b", "no route for a day", 1)
+    assert (oldest.job_id, oldest.status, oldest.body) == ("a", "processing", b"1")
+    assert (oldest.created_at, oldest.at) == (first.created_at, newest.at - 1)
+    assert await bench.store.dead_callbacks(1) == [newest]
+
+
+async def revives(bench: Bench) -> None:
+    """A dead callback is owed again: due at once, untried, before what its job owes after it."""
+    first, other = await _two_owed(bench)
+    await bench.store.delivered(other)
+    await bench.store.postpone(first, 0, "HTTP 500")
+    await bench.store.give_up(first, "HTTP 500")
+    (dead,) = await bench.store.dead_callbacks()
+    assert await bench.store.revive(dead.id)
+    assert not await bench.store.revive(dead.id)
+    assert await bench.store.dead_callbacks() == []
+    told = []
+    while rows := await bench.due():
+        (row,) = rows
+        told.append((row.status, row.body, row.tries))
+        await bench.store.delivered(row)
+    assert told == [("processing", b"1", 0), ("completed", b"2", 0)]
+    assert await bench.store.owed() == 0
+
+
+async def revives_an_end(bench: Bench) -> None:
+    """A job's last callback may come back at any time, and may be given up again."""
+    first, other = await _two_owed(bench)
+    await bench.store.delivered(first)
+    for reason in ("HTTP 401", "HTTP 410"):
+        await bench.store.give_up(other, reason)
+        (dead,) = await bench.store.dead_callbacks()
+        assert dead.reason == reason
+        assert await bench.store.revive(dead.id)
+        await bench.reopen()
+        (again,) = [row for row in await bench.due() if row.job_id == "b"]
+        assert (again.body, again.tries, again.created_at) == (b"2", 0, other.created_at)
+    assert not await bench.store.revive(other.id + 1000)
+
+
+async def revives_nothing_too_late(bench: Bench) -> None:
+    """After a job's end was accepted, nothing of its course is told any more (K-10)."""
+    first, _ = await _two_owed(bench)
+    await bench.store.give_up(first, "HTTP 500")
+    for row in await bench.due():
+        await bench.store.delivered(row)
+    (dead,) = await bench.store.dead_callbacks()
+    try:
+        await bench.store.revive(dead.id)
+    except Conflict:
+        assert await bench.store.dead_callbacks() == [dead]
+        assert await bench.store.owed() == 0
+        return
+    raise AssertionError("`processing` was owed after the end")
+
+
 async def strikes_once(bench: Bench) -> None:
     """A row that is gone stays gone and takes nothing with it, whatever is said of it."""
     first, other = await _two_owed(bench)
@@ -138,6 +205,10 @@ OUTBOX_PROMISES: tuple[Callable[[Bench], Awaitable[None]], ...] = (
     never_overtakes,
     counts_the_tries_of_callbacks,
     gives_up,
+    keeps_what_it_gives_up,
+    revives,
+    revives_an_end,
+    revives_nothing_too_late,
     strikes_once,
     numbers_rows_for_ever,
     replays_at_start,

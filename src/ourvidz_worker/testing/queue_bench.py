@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from ourvidz_worker.clock import Clock
 from ourvidz_worker.domain.errors import LeaseLost
 from ourvidz_worker.domain.job import Job, Lease, Status, Token
 from ourvidz_worker.domain.lane import Lane, PriorityClass
-from ourvidz_worker.queue import CallbackRow, JobRecord, Settlement, Store
+from ourvidz_worker.queue import CallbackRow, DeadLetter, JobRecord, Settlement, Store
 from ourvidz_worker.testing.clock import FakeClock
 
 Make = Callable[[Path, Clock], Store]
@@ -106,6 +108,11 @@ async def is_lost(work: Awaitable[None]) -> bool:
     except LeaseLost:
         return True
     return False
+
+
+def unnamed(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+    """Dead letters without the names that their store gave them."""
+    return [replace(letter, id="") for letter in letters]
 
 
 def stale(token: Token) -> Token:

@@ -83,9 +83,9 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_job ON outbox (job_id, id);
 CREATE INDEX outbox_due ON outbox (due, id) WHERE first = 1;
 
--- Callbacks given up, for the operator.
+-- Callbacks given up, for the operator, each under the number that it had in the outbox.
 CREATE TABLE dead_callbacks (
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  id INTEGER PRIMARY KEY,
   job_id TEXT NOT NULL,
   status TEXT NOT NULL,
   body BLOB NOT NULL,
