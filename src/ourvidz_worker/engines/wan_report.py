@@ -37,7 +37,6 @@ def effective(plan: ClipPlan, checkpoint: ClipCheckpoint) -> Metadata:
     told: Metadata = {
         "width": plan.shape.width,
         "height": plan.shape.height,
-        "frame_num": plan.shape.frames,
         "seed": plan.seed,
         **_steps(plan),
         "guidance_scale": request.guidance,
@@ -52,6 +51,8 @@ def effective(plan: ClipPlan, checkpoint: ClipCheckpoint) -> Metadata:
         "tier": "exact",
         "model_digest": checkpoint.digest,
     }
+    if not plan.is_still:
+        told["frame_num"] = plan.shape.frames
     if plan.conditioned:
         told["conditioning_mode"] = plan.mode.value
         told["pin_above_sigma"] = pin_above(request)
