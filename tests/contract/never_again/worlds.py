@@ -92,6 +92,10 @@ class World(ABC):
         """Let the storage take no file of that name until `mend`."""
 
     @abstractmethod
+    def was_refused(self, job_id: str, name: str) -> bool:
+        """True once the storage has been asked to take that file."""
+
+    @abstractmethod
     def break_callbacks(self, *, hang: bool = False) -> None:
         """Answer no callback well, or none at all, until `mend`."""
 
@@ -190,6 +194,9 @@ class Embedded(World):
     def refuse_file(self, job_id: str, name: str) -> None:
         self._obstacle(job_id, name).mkdir(parents=True)
 
+    def was_refused(self, job_id: str, name: str) -> bool:
+        return any(file.endswith(f"/.{name}.part") for file in self.files(job_id))
+
     def break_callbacks(self, *, hang: bool = False) -> None:
         self.receiver.break_down(hang=hang)
 
@@ -202,7 +209,7 @@ class Embedded(World):
 
     def mend(self) -> None:
         self.receiver.mend()
-        for path in (self.started.state / "storage").rglob("*.png"):
+        for path in (self.started.state / "storage").rglob("*.*"):
             if path.is_dir():
                 path.rmdir()
 
@@ -278,6 +285,9 @@ class Deployed(World):
     def refuse_file(self, job_id: str, name: str) -> None:
         path = f"{job_id}/{name}"
         self.application.add_fault(Fault(call="storage.put", status=503, times=None, path=path))
+
+    def was_refused(self, job_id: str, name: str) -> bool:
+        return bool(self.application.calls("storage.put", part=f"{job_id}/{name}"))
 
     def break_callbacks(self, *, hang: bool = False) -> None:
         how = Fault(call="job-callback", how="hang" if hang else "status", status=503, times=None)
