@@ -13,7 +13,7 @@ from ourvidz_worker.api.completions import Completion, CompletionBody
 from ourvidz_worker.api.limits import RateLimit
 from ourvidz_worker.api.openapi import Json, build_document
 from ourvidz_worker.api.ports import Desks
-from ourvidz_worker.api.routes import assets, completions, legacy, ops
+from ourvidz_worker.api.routes import assets, completions, dead, legacy, ops
 from ourvidz_worker.api.routes import jobs as job_routes
 from ourvidz_worker.api.routes import memory as memory_routes
 from ourvidz_worker.api.routes import texts as text_routes
@@ -46,6 +46,7 @@ ASSET = f"{JOB}/assets/{{index}}"
 
 TEXT_PROBLEMS = (InvalidPrompt, Unavailable, OutOfMemory, DeadlinePassed, AttemptError)
 JOB_PROBLEMS = (Conflict, InvalidPrompt, QueueUnavailable)
+AGAIN_PROBLEMS = (NotFound, Conflict, QueueUnavailable)
 FILE_PROBLEMS = (NotFound, QueueUnavailable)
 MOVE_PROBLEMS = (Conflict, OutOfMemory, ModelLoadFailed)
 
@@ -136,7 +137,7 @@ ROWS: tuple[Row, ...] = (
         job_routes.cancel,
         Access.KEY,
         replies={202: (Accepted,)},
-        problems=(NotFound, Conflict, QueueUnavailable),
+        problems=AGAIN_PROBLEMS,
     ),
     Row(
         "GET",
@@ -188,6 +189,40 @@ ROWS: tuple[Row, ...] = (
         query=assets.ReferenceQuery,
         replies={201: (Reference,)},
         problems=(BadReference, UploadFailed),
+    ),
+    Row(
+        "GET",
+        "/v1/dead",
+        dead.letters,
+        Access.KEY,
+        query=dead.DeadQuery,
+        replies={200: (dead.LetterList,)},
+        problems=(QueueUnavailable,),
+    ),
+    Row(
+        "POST",
+        "/v1/dead/{letter_id}/replay",
+        dead.replay,
+        Access.KEY,
+        replies={202: (dead.Replayed,)},
+        problems=AGAIN_PROBLEMS,
+    ),
+    Row(
+        "GET",
+        "/v1/callbacks/dead",
+        dead.callbacks,
+        Access.KEY,
+        query=dead.DeadQuery,
+        replies={200: (dead.DeadCallbackList,)},
+        problems=(QueueUnavailable,),
+    ),
+    Row(
+        "POST",
+        "/v1/callbacks/dead/{callback_id}/replay",
+        dead.revive,
+        Access.KEY,
+        replies={202: (dead.Revived,)},
+        problems=AGAIN_PROBLEMS,
     ),
     Row(
         "POST",
@@ -255,6 +290,7 @@ def make_app(
         jobs=desks.jobs,
         texts=desks.texts,
         memory=desks.memory,
+        dead=desks.dead,
         pod=desks.pod,
         keys=keys,
         limit=RateLimit(

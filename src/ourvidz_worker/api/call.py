@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from ourvidz_worker.api.auth import Access, AuthMode, Credential, Keys, check_access
 from ourvidz_worker.api.limits import RateLimit
-from ourvidz_worker.api.ports import JobDesk, MemoryDesk, PodView, TextDesk
+from ourvidz_worker.api.ports import DeadDesk, JobDesk, MemoryDesk, PodView, TextDesk
 from ourvidz_worker.clock import Clock
 
 Side = Literal["wan", "chat"]
@@ -38,6 +38,7 @@ class Site:
     jobs: JobDesk
     texts: TextDesk
     memory: MemoryDesk
+    dead: DeadDesk
     pod: PodView
     keys: Keys
     limit: RateLimit

@@ -11,9 +11,10 @@ from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.domain.memory import MemoryReport, MemoryStatus, OperationReply, Order
 from ourvidz_worker.domain.request import ChatRequest
 from ourvidz_worker.domain.text_reply import TextReply
-from ourvidz_worker.queue import CancelOutcome, JobRecord
+from ourvidz_worker.queue import CancelOutcome, DeadCallback, DeadLetter, JobRecord
 
 __all__ = [
+    "DeadDesk",
     "Desks",
     "HealthStatus",
     "HealthView",
@@ -106,6 +107,26 @@ class MemoryDesk(Protocol):
         ...
 
 
+class DeadDesk(Protocol):
+    """Tells of what was given up, and lets it be tried again."""
+
+    async def letters(self, limit: int) -> list[DeadLetter]:
+        """The newest dead letters first."""
+        ...
+
+    async def replay(self, letter_id: str) -> str | None:
+        """Let a dead letter be worked anew; its job's id. Raises `NotFound`, `Conflict`."""
+        ...
+
+    async def callbacks(self, limit: int) -> list[DeadCallback]:
+        """The newest dead callbacks of this pod first."""
+        ...
+
+    async def revive(self, callback_id: int) -> None:
+        """Send a dead callback again from now on. Raises `NotFound`, `Conflict`."""
+        ...
+
+
 class PodView(Protocol):
     """What the pod says of itself."""
 
@@ -125,4 +146,5 @@ class Desks:
     jobs: JobDesk
     texts: TextDesk
     memory: MemoryDesk
+    dead: DeadDesk
     pod: PodView

@@ -27,6 +27,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "submit": ("ourvidz_worker.cli.submit:submit", "Hand in a job; wait for its files."),
     "chat": ("ourvidz_worker.cli.chat:chat", "Talk to the chat model."),
     "jobs": ("ourvidz_worker.cli.jobs:jobs", "List, show, follow or cancel jobs."),
+    "dead": ("ourvidz_worker.cli.dead:dead", "List dead letters, or let one be worked anew."),
+    "callbacks": ("ourvidz_worker.cli.callbacks:callbacks", "List or resend dead callbacks."),
     "memory": ("ourvidz_worker.cli.memory:memory", "Show the device's memory; load and unload."),
     "doctor": ("ourvidz_worker.cli.doctor:doctor", "Check this machine, and say what to mend."),
     "models": ("ourvidz_worker.cli.models:models", "List, verify or fetch the small models."),

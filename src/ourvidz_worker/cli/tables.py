@@ -7,7 +7,7 @@ import rich.table
 from rich.console import Console
 from rich.text import Text
 
-from ourvidz_worker.client import JobView, SavedFile
+from ourvidz_worker.client import DeadCallback, DeadLetter, JobView, SavedFile
 from ourvidz_worker.domain.receipt import Receipt
 
 KILOBYTE = 1000
@@ -78,6 +78,40 @@ def jobs_table(views: Sequence[JobView]) -> Table:
         for view in views
     ]
     return Table(("job", "type", "status", "user", "created", "results", "error"), rows)
+
+
+def letters_table(letters: Sequence[DeadLetter]) -> Table:
+    """Dead letters, one a row."""
+    rows = [
+        (
+            letter.id,
+            letter.job_id or "",
+            letter.code,
+            str(letter.attempts),
+            letter.at,
+            size_text(letter.size_bytes),
+            letter.reason,
+        )
+        for letter in letters
+    ]
+    return Table(("letter", "job", "code", "tries", "at", "size", "reason"), rows)
+
+
+def callbacks_table(callbacks: Sequence[DeadCallback]) -> Table:
+    """Dead callbacks, one a row."""
+    rows = [
+        (
+            str(callback.id),
+            callback.job_id,
+            callback.status,
+            str(callback.attempts),
+            callback.created_at,
+            callback.at,
+            callback.reason,
+        )
+        for callback in callbacks
+    ]
+    return Table(("callback", "job", "status", "tries", "created", "given up", "reason"), rows)
 
 
 def size_text(size: int) -> str:

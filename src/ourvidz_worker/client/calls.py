@@ -11,11 +11,14 @@ from ourvidz_worker.client.errors import UnexpectedAnswer, error_of
 from ourvidz_worker.client.results import (
     Accepted,
     ChatReply,
+    DeadCallbackList,
+    DeadLetterList,
     Health,
     JobList,
     JobView,
     ModelsMoved,
     ReferenceKept,
+    Replayed,
 )
 from ourvidz_worker.domain.memory import MemoryReport, MemoryStatus, OperationReply
 from ourvidz_worker.domain.receipt import Receipt
@@ -184,6 +187,29 @@ def operate(
         "force": force,
     }
     return _move("/emergency/operation", OperationReply, body)
+
+
+def list_letters(limit: int) -> Call[DeadLetterList]:
+    """Ask for the newest dead letters."""
+    query = {"limit": str(limit)}
+    return Call(method="GET", path="/v1/dead", answer=DeadLetterList, query=query)
+
+
+def replay_letter(letter_id: str) -> Call[Replayed]:
+    """Ask for a dead letter to be worked anew."""
+    path = f"/v1/dead/{quote(letter_id, safe='')}/replay"
+    return Call(method="POST", path=path, answer=Replayed)
+
+
+def list_dead_callbacks(limit: int) -> Call[DeadCallbackList]:
+    """Ask for the newest callbacks that the pod has given up."""
+    query = {"limit": str(limit)}
+    return Call(method="GET", path="/v1/callbacks/dead", answer=DeadCallbackList, query=query)
+
+
+def replay_callback(callback_id: int) -> Call[bytes]:
+    """Ask for a dead callback to be sent again."""
+    return Call(method="POST", path=f"/v1/callbacks/dead/{callback_id}/replay", answer=bytes)
 
 
 def events_path(job_id: str) -> str:

@@ -130,6 +130,52 @@ class ChatReply(msgspec.Struct, frozen=True, kw_only=True):
         return self.tokens_generated / self.generation_time if self.generation_time else 0.0
 
 
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A job or element that could not be worked; what came in is told by length and SHA-256."""
+
+    id: str
+    job_id: str | None = None
+    code: str = ""
+    reason: str = ""
+    attempts: int = 0
+    at: str = ""
+    size_bytes: int = 0
+    sha256: str = ""
+
+
+class DeadLetterList(msgspec.Struct, frozen=True, kw_only=True):
+    """Dead letters, the newest first."""
+
+    letters: tuple[DeadLetter, ...]
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter waits again; `job_id` is None where it names no job."""
+
+    id: str
+    job_id: str | None = None
+
+
+class DeadCallback(msgspec.Struct, frozen=True, kw_only=True):
+    """A callback that was given up; its body is told by length and SHA-256."""
+
+    id: int
+    job_id: str
+    status: str
+    reason: str = ""
+    attempts: int = 0
+    created_at: str = ""
+    at: str = ""
+    size_bytes: int = 0
+    sha256: str = ""
+
+
+class DeadCallbackList(msgspec.Struct, frozen=True, kw_only=True):
+    """Dead callbacks, the newest first."""
+
+    callbacks: tuple[DeadCallback, ...]
+
+
 class ModelsMoved(msgspec.Struct, frozen=True, kw_only=True):
     """What was loaded or unloaded, and which models can serve now."""
 

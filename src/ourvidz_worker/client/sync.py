@@ -24,6 +24,8 @@ from ourvidz_worker.client.orders import (
 from ourvidz_worker.client.results import (
     Accepted,
     ChatReply,
+    DeadCallback,
+    DeadLetter,
     Health,
     JobEvent,
     JobView,
@@ -160,6 +162,22 @@ class Client:
     ) -> OperationReply:
         """Carry out one operation on the device's memory."""
         return self._send(calls.operate(operation, target, required_gb, force=force))
+
+    def dead_letters(self, *, limit: int = 50) -> tuple[DeadLetter, ...]:
+        """What could not be worked, the newest first."""
+        return self._send(calls.list_letters(limit)).letters
+
+    def replay_letter(self, letter_id: str) -> str | None:
+        """Have a dead letter worked anew; its job's id, None where it names no job."""
+        return self._send(calls.replay_letter(letter_id)).job_id
+
+    def dead_callbacks(self, *, limit: int = 50) -> tuple[DeadCallback, ...]:
+        """The callbacks that the pod has given up, the newest first."""
+        return self._send(calls.list_dead_callbacks(limit)).callbacks
+
+    def replay_callback(self, callback_id: int) -> None:
+        """Have a dead callback sent again."""
+        self._send(calls.replay_callback(callback_id))
 
     def events(
         self, job_id: str, *, after: int = 0, patience_s: float = PATIENCE_S

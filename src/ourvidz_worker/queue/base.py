@@ -244,7 +244,7 @@ class Outbox(Protocol):
         ...
 
     async def revive(self, callback_id: int) -> bool:
-        """Owe a dead callback again: due now, without tries, in its old place within its job.
+        """Owe a dead callback again: due now, as if it were new, in its old place within its job.
 
         False when there is none of that number. Raises `Conflict` for one of a job's course whose
         end was accepted already: it would come too late.

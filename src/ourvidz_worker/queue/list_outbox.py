@@ -123,7 +123,8 @@ class ListOutbox:
             return False
         kept = to_kept(await self._steps.run("find", found.job_id))
         is_over = not kept or Status(kept[b"status"].decode()) in TERMINAL
-        return await self._store.do(Safety.FULL, _revive, callback_id, is_over)
+        now = self._clock.now()
+        return await self._store.do(Safety.FULL, _revive, callback_id, is_over, now)
 
     async def forget_dead(self, job_id: str) -> None:
         """Forget what was given up of a job's former life."""
@@ -210,13 +211,13 @@ def _nonce(connection: sqlite3.Connection, row: CallbackRow) -> str | None:
     return None if kept is None else str(kept[0])
 
 
-def _revive(connection: sqlite3.Connection, callback_id: int, is_over: bool) -> bool:
+def _revive(connection: sqlite3.Connection, callback_id: int, is_over: bool, at: float) -> bool:
     found = sqlite_outbox.find_dead(connection, callback_id)
     if found is None:
         return False
     sqlite_outbox.revive(connection, found, is_over=is_over)
     nonce = f"{REVIVED}{found.id}"
-    values = (found.id, found.job_id, found.status, nonce, found.body, found.created_at)
+    values = (found.id, found.job_id, found.status, nonce, found.body, at)
     connection.execute(_OWE_AGAIN, values)
     sqlite_outbox.revived(connection, found.job_id)
     return True

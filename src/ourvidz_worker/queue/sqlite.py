@@ -182,7 +182,7 @@ class SqliteQueue:
 
     async def revive(self, callback_id: int) -> bool:
         """Owe a dead callback again. Raises `Conflict` for one that would come too late."""
-        return await self._store.do(Safety.FULL, _revive, callback_id)
+        return await self._store.do(Safety.FULL, _revive, callback_id, self._clock.now())
 
     async def owed(self) -> int:
         """How many callbacks are owed."""
@@ -207,14 +207,14 @@ def _recent(
     return [to_record(row) for row in connection.execute(_RECENT, values).fetchall()]
 
 
-def _revive(connection: sqlite3.Connection, callback_id: int) -> bool:
+def _revive(connection: sqlite3.Connection, callback_id: int, at: float) -> bool:
     found = sqlite_outbox.find_dead(connection, callback_id)
     if found is None:
         return False
     record = _find(connection, found.job_id)
     is_over = record is None or record.status in TERMINAL
     sqlite_outbox.revive(connection, found, is_over=is_over)
-    values = (found.id, found.job_id, found.status, found.body, found.created_at)
+    values = (found.id, found.job_id, found.status, found.body, at)
     connection.execute(_OWE_AGAIN, values)
     sqlite_outbox.revived(connection, found.job_id)
     return True

@@ -38,6 +38,7 @@ from ourvidz_worker.domain.request import ChatRequest
 from ourvidz_worker.domain.text_reply import TextReply
 from ourvidz_worker.queue import CancelOutcome, JobRecord
 from ourvidz_worker.testing.clock import FakeClock
+from ourvidz_worker.testing.dead_desk import FakeDead
 
 KEYS = ("first-key", "second-key")
 """The keys that a `FakePod` accepts."""
@@ -349,11 +350,12 @@ class FakeView:
 
 @dataclass(kw_only=True)
 class FakePod:
-    """The four ports and a clock, and applications over them."""
+    """The five ports and a clock, and applications over them."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     texts: FakeTexts = field(default_factory=FakeTexts)
     memory: FakeMemory = field(default_factory=FakeMemory)
+    dead: FakeDead = field(default_factory=FakeDead)
     view: FakeView = field(default_factory=FakeView)
     jobs: FakeJobs = field(init=False)
 
@@ -367,7 +369,13 @@ class FakePod:
         """The application of one port, over these fakes."""
         return make_app(
             side=side,
-            desks=Desks(jobs=self.jobs, texts=self.texts, memory=self.memory, pod=self.view),
+            desks=Desks(
+                jobs=self.jobs,
+                texts=self.texts,
+                memory=self.memory,
+                dead=self.dead,
+                pod=self.view,
+            ),
             keys=Keys.of(*KEYS),
             clock=self.clock,
             settings=settings or ApiSettings(version=VERSION, auth_mode=mode),

@@ -27,6 +27,7 @@ from ourvidz_worker.pod.administration import Administration
 from ourvidz_worker.pod.cancellations import Cancellations
 from ourvidz_worker.pod.conversation import Conversation
 from ourvidz_worker.pod.crew import Crew
+from ourvidz_worker.pod.dead_ends import DeadEnds
 from ourvidz_worker.pod.delivery import Ports
 from ourvidz_worker.pod.desk import Desk
 from ourvidz_worker.pod.dispatcher import Dispatcher, Leasing
@@ -230,7 +231,8 @@ def _join(
     )
     announcing = announcing_of(config, workers, health, ground.clock)
     desk = _desk(ground, frozenset(workers), dispatcher)
-    desks = Desks(jobs=desk, texts=texts, memory=memory, pod=health)
+    dead = DeadEnds(queue=ground.queue, hub=ground.hub, owed=telling.kick)
+    desks = Desks(jobs=desk, texts=texts, memory=memory, dead=dead, pod=health)
     wan_app, chat_app = (_app(side, ground, desks) for side in SIDES)
     return Parts(
         queue=ground.queue,

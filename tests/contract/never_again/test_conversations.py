@@ -78,7 +78,13 @@ async def calling(
         fakes = FakePod(clock=pod.clock)
         app = make_app(
             side="chat",
-            desks=Desks(jobs=fakes.jobs, texts=talk, memory=fakes.memory, pod=fakes.view),
+            desks=Desks(
+                jobs=fakes.jobs,
+                texts=talk,
+                memory=fakes.memory,
+                dead=fakes.dead,
+                pod=fakes.view,
+            ),
             keys=Keys.of(*KEYS),
             clock=pod.clock,
             settings=ApiSettings(version=VERSION),

@@ -231,3 +231,28 @@ def test_models_are_moved_and_memory_is_told(run: Runner) -> None:
     assert msgspec.json.decode(first.content) == {"which": "wan", "force": True}
     assert first.extensions["timeout"]["read"] == MOVE_PATIENCE_S
     assert second.url.path == "/memory/unload"
+
+
+@both
+def test_what_was_given_up_is_listed_and_tried_again(run: Runner) -> None:
+    """Q-21, K-11."""
+    letter = {"id": "x", "job_id": "j", "code": "OOM_ERROR"}
+    network = Network(
+        reply({"letters": [letter]}),
+        reply({"id": "x", "job_id": "j"}, 202),
+        reply({"callbacks": [{"id": 3, "job_id": "j", "status": "failed"}]}),
+        reply({"id": 3}, 202),
+    )
+    letters = run(network, lambda client: client.dead_letters(limit=5))
+    assert run(network, lambda client: client.replay_letter("x/y")) == "j"
+    callbacks = run(network, lambda client: client.dead_callbacks())
+    run(network, lambda client: client.replay_callback(3))
+    assert [each.job_id for each in letters] == ["j"]  # type: ignore[attr-defined]
+    assert [each.id for each in callbacks] == [3]  # type: ignore[attr-defined]
+    asked = [(each.method, each.url.raw_path.decode()) for each in network.requests]
+    assert asked == [
+        ("GET", "/v1/dead?limit=5"),
+        ("POST", "/v1/dead/x%2Fy/replay"),
+        ("GET", "/v1/callbacks/dead?limit=50"),
+        ("POST", "/v1/callbacks/dead/3/replay"),
+    ]
