@@ -8,10 +8,12 @@ training, so that asking for them tests composition.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from dataclasses import dataclass
 
 from tools.pocket.sprites import SpriteInfo
+from tools.pocket.vocabulary import drawing_weights
 
 # sRGB centres of the named backgrounds, 0..255. Far enough apart to be told from each other.
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -47,10 +49,10 @@ _PREFIXES = ("photo of ", "picture of ", "image of ", "emoji of ", "icon of ", "
 _SMALL_WORDS = ("small", "tiny", "little")
 _LARGE_WORDS = ("large", "big", "huge")
 _SINGLE, _SIDE, _COUNT, _PAIR = "single", "side", "count", "pair"
-_LAYOUT_WEIGHTS = {_SINGLE: 0.62, _SIDE: 0.12, _COUNT: 0.11, _PAIR: 0.15}
+_LAYOUT_WEIGHTS = {_SINGLE: 0.68, _SIDE: 0.09, _COUNT: 0.1, _PAIR: 0.13}
 _NO_COLOUR_SHARE, _HIDDEN_COLOUR_SHARE = 0.22, 0.03
 _SIZE_SHARE, _PREFIX_SHARE, _GRADIENT_SHARE = 0.16, 0.15, 0.4
-_KEYWORD_SHARE, _OTHER_NAME_SHARE, _LONE_KEYWORD_SHARE = 0.2, 0.45, 0.07
+_KEYWORD_SHARE, _OTHER_NAME_SHARE, _LONE_KEYWORD_SHARE = 0.1, 0.4, 0.03
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,7 @@ class CaptionGrammar:
         self._infos = infos
         self._random = random.Random(seed)  # noqa: S311 - sampling, not secrecy
         self._indices = list(range(len(infos)))
-        self._weights = [info.weight for info in infos]
+        self._weights = list(itertools.accumulate(drawing_weights(infos)))
 
     def draw(self) -> tuple[str, Scene]:
         """Return one training caption with its scene, never a held-out composition."""
@@ -127,7 +129,7 @@ class CaptionGrammar:
         return name
 
     def _sprites(self, count: int) -> list[int]:
-        chosen = self._random.choices(self._indices, self._weights, k=count)
+        chosen = self._random.choices(self._indices, cum_weights=self._weights, k=count)
         return chosen if len(set(chosen)) == count else self._sprites(count)
 
     def _colour(self, sprites: list[int]) -> tuple[int, bool]:
