@@ -6,6 +6,7 @@ Every part is built here with random weights; training, export and measuring sha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
@@ -103,6 +104,21 @@ def build_text_encoders(shape: ImageShape) -> tuple[TextEncoder, PooledTextEncod
     first = CLIPTextModel(_text_config(shape, 0, "quick_gelu"))
     second = CLIPTextModelWithProjection(_text_config(shape, 1, "gelu"))
     return first, second
+
+
+def load_parts(folder: Path) -> tuple[Vae, Unet, TextEncoder, PooledTextEncoder]:
+    """Read the parts of a trained model, in single precision."""
+    kinds = {
+        "vae": AutoencoderKL,
+        "unet": UNet2DConditionModel,
+        "text_encoder": CLIPTextModel,
+        "text_encoder_2": CLIPTextModelWithProjection,
+    }
+    vae, unet, first, second = (
+        kind.from_pretrained(folder / name, torch_dtype=torch.float32)
+        for name, kind in kinds.items()
+    )
+    return vae, unet, first, second
 
 
 def build_scheduler() -> Scheduler:

@@ -23,9 +23,11 @@ from tools.pocket.image_model import (
     build_text_encoders,
     build_unet,
     build_vae,
+    load_parts,
     parameter_count,
     tiny_shape,
 )
+from tools.pocket.image_pool import ImagePool
 from tools.pocket.image_train import ImageParts, ImageTrainer
 from tools.pocket.image_vae import VaeTrainer, fold_normalisation, measure_psnr
 from tools.pocket.sprites import SpritePack, load_pack
@@ -40,7 +42,7 @@ from tools.pocket.training import (
 )
 
 _TOKENIZER_CAPTIONS = 60_000
-_WARM_SPRITES, _WARM_CAPTIONS, _WARM_WAIT_S = 64, 2_000, 45.0
+_WARM_SPRITES, _WARM_CAPTIONS, _WARM_WAIT_S, _WARM_DIVISOR = 64, 2_000, 90.0, 128
 # Kept for the last export and sheet.
 _RESERVE_MINUTES, _RESERVE_SHARE = 0.4, 0.05
 
@@ -63,6 +65,8 @@ class RunOptions:
     tiny: bool = False
     compiles: bool = True
     resume: bool = False
+    warm: Path | None = None
+    decoder_share: float = 0.08
 
 
 def train_all(options: RunOptions) -> None:
@@ -103,14 +107,15 @@ def _warm_compiler(options: RunOptions) -> None:
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     pack = _sprites(replace(options, sprites=_WARM_SPRITES))
+    # The vocabulary's size does not reach the denoiser, which alone is compiled.
     tokenizer = train_clip_tokenizer(sample_captions(pack.infos, _WARM_CAPTIONS, options.seed))
     bank = build_bank(pack.infos, tokenizer, _WARM_CAPTIONS, options.seed, 1).to(device)
     log = TrainingLog(options.out / "warm.jsonl")
     parts = _parts(options, tokenizer, device)
     parts.vae.requires_grad_(False).eval()
     generator = torch.Generator(device).manual_seed(options.seed)
-    composer = Composer(pack.rgba, device)
-    ImageTrainer(parts, composer, bank, log, generator, options.batch, True).prepare()
+    pool = ImagePool(Composer(pack.rgba, device), parts.vae, bank, generator, _WARM_DIVISOR)
+    ImageTrainer(parts, pool, device, log, generator, options.batch, True).prepare()
 
 
 def _finish(warmer: BaseProcess) -> None:
@@ -133,13 +138,13 @@ class _Run:
         """Train the autoencoder, or take the one that an earlier run finished."""
         path = self.options.out / "state/vae.safetensors"
         vae = self.parts.vae
-        if self.options.resume and path.exists():
+        if self.options.warm is not None:
+            self._tune(budget)
+        elif self.options.resume and path.exists():
             load_modules(load_state(path), vae=vae)
         else:
             minutes = self.options.minutes * self.options.vae_share
-            trainer = VaeTrainer(
-                vae, self.composer, self.bank, self.log, self.generator, self.options.vae_batch
-            )
+            trainer = self._vae_trainer()
             before = measure_psnr(trainer, self.options.seed)
             # The caption bank took its time from this stage's share too.
             steps = trainer.train(Budget(max(minutes - budget.elapsed_s / 60, 0)), 1)
@@ -150,6 +155,25 @@ class _Run:
             save_state(path, module_tensors(vae=vae))
         vae.requires_grad_(False).eval()
 
+    def _tune(self, budget: Budget) -> None:
+        """Sharpen the decoder of a model that was trained before."""
+        trainer = self._vae_trainer()
+        before = measure_psnr(trainer, self.options.seed)
+        minutes = self.options.minutes * self.options.decoder_share
+        steps = trainer.tune_decoder(Budget(min(minutes, budget.left_minutes)), 1)
+        after = measure_psnr(trainer, self.options.seed)
+        self.log.write("vae-done", step=steps, psnr_before=before, psnr_after=after)
+
+    def _vae_trainer(self) -> VaeTrainer:
+        return VaeTrainer(
+            self.parts.vae,
+            self.composer,
+            self.bank,
+            self.log,
+            self.generator,
+            self.options.vae_batch,
+        )
+
     def denoiser(self, budget: Budget) -> None:
         """Train denoiser and text encoders, publishing the model as it goes."""
         path = self.options.out / "state/denoiser.safetensors"
@@ -157,10 +181,12 @@ class _Run:
         names["two"] = self.parts.text_second
         if self.options.resume and path.exists():
             load_modules(load_state(path), **names)
+        divisor = _WARM_DIVISOR if self.options.tiny else 1
+        pool = ImagePool(self.composer, self.parts.vae, self.bank, self.generator, divisor)
         trainer = ImageTrainer(
             self.parts,
-            self.composer,
-            self.bank,
+            pool,
+            self.composer.device,
             self.log,
             self.generator,
             self.options.batch,
@@ -196,6 +222,9 @@ def _sprites(options: RunOptions) -> SpritePack:
 
 def _tokenizer(options: RunOptions, pack: SpritePack) -> CLIPTokenizer:
     folder = options.out / "state/tokenizer"
+    if options.warm is not None:
+        known: CLIPTokenizer = CLIPTokenizer.from_pretrained(options.warm / "tokenizer")
+        return known
     if options.resume and folder.exists():
         saved: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder)
         return saved
@@ -210,6 +239,10 @@ def _parts(options: RunOptions, tokenizer: CLIPTokenizer, device: torch.device) 
     shape = tiny_shape(*ids) if options.tiny else _full_shape(*ids)
     first, second = build_text_encoders(shape)
     vae, unet = build_vae(shape), build_unet(shape)
+    if options.warm is not None:
+        parts = (vae, unet, first, second)
+        for part, trained in zip(parts, load_parts(options.warm), strict=True):
+            part.load_state_dict(trained.state_dict())
     millions = parameter_count(vae, unet, first, second) / 1e6
     print(f"image model: {millions:.2f} million parameters", flush=True)
     return ImageParts(

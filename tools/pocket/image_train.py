@@ -1,17 +1,24 @@
-"""Trains the image denoiser together with its two text encoders, on latents made on the fly."""
+"""Trains the image denoiser together with its two text encoders, on latents from a pool."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as nnf
 
-from tools.pocket.compose import BUCKETS, Composer
-from tools.pocket.image_data import CaptionBank
-from tools.pocket.image_model import TRAIN_TIMESTEPS, alphas_cumprod
+from tools.pocket.compose import BUCKETS
+from tools.pocket.graphed import Losses
+from tools.pocket.image_model import (
+    LATENT_CHANNELS,
+    TRAIN_TIMESTEPS,
+    VAE_FACTOR,
+    alphas_cumprod,
+)
+from tools.pocket.image_pool import ImagePool
 from tools.pocket.image_types import PooledTextEncoder, TextEncoder, Unet, Vae
 from tools.pocket.training import AveragedWeights, Budget, TrainingLog, cosine_share
 
@@ -23,9 +30,10 @@ FEW_STEPS_FROM = 0.7
 FEW_STEPS_SHARE = 0.4
 FEW_STEP_COUNTS = (4, 5, 6)
 BUCKET_SHARES = (0.7, 0.15, 0.15)
-_LR, _WEIGHT_DECAY, _DECAY, _CLIP = 8e-4, 1e-2, 0.9993, 1.0
+_LR, _WEIGHT_DECAY, _DECAY, _CLIP = 8e-4, 1e-2, 0.9995, 1.0
 _LOG_EVERY = 50
 FIRST_PUBLISH_MINUTES = 1.5
+_FILL_SHARE = 0.02
 
 
 @dataclass
@@ -56,8 +64,8 @@ class ImageTrainer:
     """Fits the denoiser and text encoders until the budget ends."""
 
     parts: ImageParts
-    composer: Composer
-    bank: CaptionBank
+    pool: ImagePool
+    device: torch.device
     log: TrainingLog
     generator: torch.Generator
     batch: int
@@ -70,7 +78,7 @@ class ImageTrainer:
 
         Before each call the averaged weights are in ``average``.
         """
-        device = self.composer.device
+        device = self.device
         chance = random.Random(seed)  # noqa: S311 - sampling, not secrecy
         weights = [weight for module in self.parts.trained for weight in module.parameters()]
         optimizer = torch.optim.AdamW(
@@ -81,6 +89,8 @@ class ImageTrainer:
             fused=device.type == "cuda",
         )
         self.average = AveragedWeights(self.parts.trained, _DECAY)
+        made = self.pool.fill(Budget(budget.left_minutes * _FILL_SHARE))
+        self.log.write("pool", pictures=made)
         self.prepare()
         step, logged = 0, (budget.elapsed_s, 0)
         next_publish_s = budget.elapsed_s + min(every_minutes, FIRST_PUBLISH_MINUTES) * 60
@@ -89,9 +99,7 @@ class ImageTrainer:
             for group in optimizer.param_groups:
                 group["lr"] = _LR * cosine_share(budget.share)
             bucket = chance.choices(BUCKETS, BUCKET_SHARES)[0]
-            loss = self._loss(bucket, budget.share)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
+            loss = self._pass(*self.pool.draw(bucket, self.batch), bucket, budget.share)
             norm = torch.nn.utils.clip_grad_norm_(weights, _CLIP)
             optimizer.step()
             self.average.update()
@@ -107,8 +115,16 @@ class ImageTrainer:
 
     def prepare(self) -> None:
         """Put the noise schedule on the device and, where asked for, compile the denoiser."""
-        self._signal = alphas_cumprod().float().to(self.composer.device)
-        self._fast_unet = self._compiled() if self.compiles else self.parts.unet
+        self._signal = alphas_cumprod().float().to(self.device)
+        self._sizes = {
+            (width, height): torch.tensor(
+                [height, width, 0, 0, height, width], dtype=torch.float32, device=self.device
+            ).repeat(self.batch, 1)
+            for width, height in BUCKETS
+        }
+        self._losses = self._losses_of(self.parts.unet)
+        if self.compiles:
+            self._compile()
 
     def _report(
         self,
@@ -132,32 +148,32 @@ class ImageTrainer:
         )
         return now, step
 
-    def _loss(self, bucket: tuple[int, int], share: float) -> torch.Tensor:
-        device = self.composer.device
-        width, height = bucket
-        rows = self.bank.draw(self.batch, self.generator)
-        with torch.no_grad():
-            picture = self.composer.draw(rows.scenes, width, height, self.generator)
+    def _losses_of(self, unet: Unet) -> Losses:
+        weights = list(self.parts.unet.parameters())
+        return Losses(partial(denoiser_loss, unet), weights, self.device)
+
+    def _pass(
+        self, latents: torch.Tensor, ids: torch.Tensor, bucket: tuple[int, int], share: float
+    ) -> torch.Tensor:
+        """Set all gradients for a batch; return the loss."""
+        device = self.device
+        timesteps = self.timesteps(latents.shape[0], share)
+        noise = torch.randn(latents.shape, generator=self.generator, device=device)
+        signal = self._signal[timesteps][:, None, None, None]
+        noisy = signal.sqrt() * latents + (1 - signal).sqrt() * noise
+        target = signal.sqrt() * noise - (1 - signal).sqrt() * latents
+        for module in (self.parts.text_first, self.parts.text_second):
+            module.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            with torch.no_grad():
-                latents = self.parts.vae.encode(picture).latent_dist.mode().float()
-            timesteps = self.timesteps(latents.shape[0], share)
-            noise = torch.randn(latents.shape, generator=self.generator, device=device)
-            signal = self._signal[timesteps][:, None, None, None]
-            noisy = signal.sqrt() * latents + (1 - signal).sqrt() * noise
-            target = signal.sqrt() * noise - (1 - signal).sqrt() * latents
-            words, pooled = self._conditions(rows.ids.int())
-            sizes = torch.tensor(
-                [height, width, 0, 0, height, width], dtype=torch.float32, device=device
-            )
-            unet = self._fast_unet if (width, height) == BUCKETS[0] else self.parts.unet
-            added = {"text_embeds": pooled, "time_ids": sizes.expand(self.batch, -1)}
-            predicted = unet(noisy, timesteps, words, added_cond_kwargs=added, return_dict=False)[0]
-        return nnf.mse_loss(predicted.float(), target)
+            words, pooled = self._conditions(ids.int())
+        words, pooled = words.float(), pooled.float()
+        loss, gradients = self._losses(noisy, target, timesteps, words, pooled, self._sizes[bucket])
+        torch.autograd.backward([words, pooled], gradients)
+        return loss
 
     def _conditions(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode captions, a few of them replaced by the empty prompt or by zeros."""
-        chance = self.composer.uniform((ids.shape[0],), self.generator)
+        chance = self._uniform(ids.shape[0])
         is_zero = chance < ZERO_SHARE
         is_empty = (chance >= ZERO_SHARE) & (chance < ZERO_SHARE + EMPTY_SHARE)
         ids = torch.where(is_empty[:, None], self.parts.empty_ids.int(), ids)
@@ -167,9 +183,9 @@ class ImageTrainer:
 
     def timesteps(self, count: int, share: float) -> torch.Tensor:
         """Draw int64 timesteps ``[count]``, mostly uniform; ``share`` of training is done."""
-        device = self.composer.device
+        device = self.device
         uniform = torch.randint(TRAIN_TIMESTEPS, (count,), generator=self.generator, device=device)
-        chance = self.composer.uniform((count,), self.generator)
+        chance = self._uniform(count)
         last = torch.full_like(uniform, TRAIN_TIMESTEPS - 1)
         drawn = torch.where(chance < PURE_NOISE_SHARE, last, uniform)
         if share < FEW_STEPS_FROM:
@@ -178,22 +194,46 @@ class ImageTrainer:
         pick = torch.randint(len(visited), (count,), generator=self.generator, device=device)
         return torch.where(chance > 1 - FEW_STEPS_SHARE, visited[pick], drawn)
 
-    def _compiled(self) -> Unet:
-        """Return a compiled denoiser, or the plain one where compiling does not work here."""
-        unet: Unet = torch.compile(self.parts.unet, dynamic=False)
+    def _uniform(self, count: int) -> torch.Tensor:
+        return torch.rand((count,), generator=self.generator, device=self.device)
+
+    def _compile(self) -> None:
+        """Use a compiled denoiser, or the plain one where compiling does not work here."""
         budget = Budget(1.0)
-        self._fast_unet = unet
+        unet: Unet = torch.compile(self.parts.unet, dynamic=False)
+        self._losses = self._losses_of(unet)
         try:
-            torch.autograd.backward(self._loss(BUCKETS[0], 0.0))
+            for bucket in BUCKETS:
+                self._pass(*self._noise(bucket), bucket, 0.0)
         except Exception as error:  # noqa: BLE001 - any compiler's failure has the same cure
             self.log.write("compile", failed=f"{type(error).__name__}: {error}"[:300])
             torch.compiler.reset()
-            unet = self.parts.unet
+            self._losses = self._losses_of(self.parts.unet)
         else:
             self.log.write("compile", seconds=round(budget.elapsed_s, 1))
-        for module in self.parts.trained:
-            module.zero_grad(set_to_none=True)
-        return unet
+
+    def _noise(self, bucket: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a batch of this size that means nothing."""
+        shape = (LATENT_CHANNELS, bucket[1] // VAE_FACTOR, bucket[0] // VAE_FACTOR)
+        latents = torch.randn((self.batch, *shape), device=self.device)
+        return latents, self.parts.empty_ids.expand(self.batch, -1)
+
+
+def denoiser_loss(
+    unet: Unet,
+    noisy: torch.Tensor,
+    target: torch.Tensor,
+    timesteps: torch.Tensor,
+    words: torch.Tensor,
+    pooled: torch.Tensor,
+    sizes: torch.Tensor,
+) -> torch.Tensor:
+    """Return the mean squared error of the predicted velocity."""
+    kind = noisy.device.type
+    with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda", cache_enabled=False):
+        added = {"text_embeds": pooled, "time_ids": sizes}
+        predicted = unet(noisy, timesteps, words, added_cond_kwargs=added, return_dict=False)[0]
+    return nnf.mse_loss(predicted.float(), target)
 
 
 def few_step_timesteps() -> list[int]:

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as nnf
 from diffusers.models.resnet import ResnetBlock2D
 
 from tools.pocket.compose import BUCKETS, Composer, Jitter
+from tools.pocket.graphed import Losses
 from tools.pocket.image_data import CaptionBank
 from tools.pocket.image_types import Vae
 from tools.pocket.training import AveragedWeights, Budget, TrainingLog, cosine_share
 
-KL_WEIGHT = 2e-4
+KL_WEIGHT = 1e-4
 GRADIENT_WEIGHT, SQUARE_WEIGHT = 0.6, 2.0
 HALF_SCALE_SHARE = 0.2
 FIRST_LOG_VARIANCE, RESIDUAL_GAIN = -5.0, 0.3
 WILD_SHARE = 0.35
 WILD = Jitter(position=0.5, size=0.7, colour=0.6)
 _LR, _WEIGHT_DECAY, _DECAY, _CLIP = 1.2e-3, 1e-3, 0.998, 1.0
+_TUNING_LR = 4e-4
 _LOG_EVERY = 50
 _STATISTICS_BATCHES = 12
 _SCALES = 3
@@ -43,33 +46,54 @@ class VaeTrainer:
 
     def train(self, budget: Budget, seed: int) -> int:
         """Train, leave the averaged weights in the model, and return the number of steps."""
+        initialise(self.vae)
+        return self._fit(budget, seed, [self.vae], half_share=HALF_SCALE_SHARE, peak=_LR)
+
+    def tune_decoder(self, budget: Budget, seed: int) -> int:
+        """Train the decoder alone: latents stay what they are, pictures get sharper."""
+        self.vae.requires_grad_(False)
+        decoder = [self.vae.decoder, self.vae.post_quant_conv]
+        for module in decoder:
+            module.requires_grad_(True)
+        return self._fit(budget, seed, decoder, half_share=0.0, peak=_TUNING_LR)
+
+    def _fit(
+        self,
+        budget: Budget,
+        seed: int,
+        modules: list[torch.nn.Module],
+        *,
+        half_share: float,
+        peak: float,
+    ) -> int:
         chance = random.Random(seed)  # noqa: S311 - sampling, not secrecy
         device = self.composer.device
+        weights = [weight for module in modules for weight in module.parameters()]
         optimizer = torch.optim.AdamW(
-            self.vae.parameters(),
-            lr=_LR,
+            weights,
+            lr=peak,
             betas=(0.9, 0.99),
             weight_decay=_WEIGHT_DECAY,
             fused=device.type == "cuda",
         )
-        initialise(self.vae)
-        average = AveragedWeights([self.vae], _DECAY)
+        average = AveragedWeights(modules, _DECAY)
+        whole, halved = (
+            Losses(partial(self._loss, half=half), weights, device) for half in (False, True)
+        )
         step = 0
         while not budget.is_over or step == 0:
             for group in optimizer.param_groups:
-                group["lr"] = _LR * cosine_share(budget.share)
-            half = chance.random() < HALF_SCALE_SHARE
-            loss, parts = self._loss(self.pictures(chance), half)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(self.vae.parameters(), _CLIP)
+                group["lr"] = peak * cosine_share(budget.share)
+            losses = halved if chance.random() < half_share else whole
+            loss, _ = losses(self.pictures(chance))
+            torch.nn.utils.clip_grad_norm_(weights, _CLIP)
             optimizer.step()
             average.update()
             step += 1
             if step % _LOG_EVERY == 0:
-                values = {name: round(float(value.detach()), 5) for name, value in parts.items()}
-                self.log.write("vae", step=step, rate=round(step / budget.elapsed_s, 2), **values)
-        average.copy_into([self.vae])
+                rate = round(step / budget.elapsed_s, 2)
+                self.log.write("vae", step=step, rate=rate, loss=round(float(loss), 5))
+        average.copy_into(modules)
         return step
 
     def pictures(self, chance: random.Random) -> torch.Tensor:
@@ -79,11 +103,9 @@ class VaeTrainer:
         jitter = WILD if chance.random() < WILD_SHARE else None
         return self.composer.draw(scenes, width, height, self.generator, jitter)
 
-    def _loss(
-        self, picture: torch.Tensor, half: bool
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        device = self.composer.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+    def _loss(self, picture: torch.Tensor, half: bool) -> torch.Tensor:
+        kind = self.composer.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda", cache_enabled=False):
             posterior = self.vae.encode(picture).latent_dist
             latents = posterior.sample()
             if half and min(latents.shape[-2:]) % 2 == 0:
@@ -92,13 +114,10 @@ class VaeTrainer:
                 picture = nnf.avg_pool2d(picture, 2)
             drawn = self.vae.decode(latents).sample
         drawn = drawn.float()
-        plain = nnf.l1_loss(drawn, picture)
-        square = nnf.mse_loss(drawn, picture)
-        edges = gradient_loss(drawn, picture)
+        loss = nnf.l1_loss(drawn, picture) + SQUARE_WEIGHT * nnf.mse_loss(drawn, picture)
+        loss = loss + GRADIENT_WEIGHT * gradient_loss(drawn, picture)
         divergence = _divergence(posterior.mean.float(), posterior.logvar.float())
-        loss = plain + SQUARE_WEIGHT * square + GRADIENT_WEIGHT * edges + KL_WEIGHT * divergence
-        parts = {"l1": plain, "edges": edges, "kl": divergence, "psnr": _psnr(square)}
-        return loss, parts
+        return loss + KL_WEIGHT * divergence
 
 
 @torch.no_grad()

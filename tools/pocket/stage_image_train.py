@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sprites", type=int, default=0, help="use the first N only; 0 is all")
     parser.add_argument("--tiny", action="store_true", help="a shape that proves the path only")
     parser.add_argument("--no-compile", dest="compiles", action="store_false")
+    parser.add_argument("--warm", type=Path, help="go on from this trained model's weights")
+    parser.add_argument("--decoder-share", type=float, default=0.08, help="with --warm")
     parser.add_argument("--resume", action="store_true", help="go on from the saved state")
 
 
