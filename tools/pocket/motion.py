@@ -172,7 +172,7 @@ def _pulse(given: PathInput) -> Tensor:
 
 
 MOTIONS: tuple[Motion, ...] = (
-    Motion(name="idle", phrases=("", "", "", "stands still", "is still"), path=_idle, weight=2.5),
+    Motion(name="idle", phrases=("", "", "", "stands still", "is still"), path=_idle, weight=1.5),
     Motion(
         name="right",
         phrases=(

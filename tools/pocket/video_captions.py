@@ -21,7 +21,7 @@ PALETTE: tuple[tuple[int, int, int], ...] = (*COLOURS.values(), PLAIN_RGB)
 PLAIN_SHARE = 0.2
 _PREFIXES = ("a clip of ", "a video of ", "animation of ", "emoji of ", "3d render of ")
 _ARTICLE_SHARE, _THE_SHARE = 0.62, 0.72
-_PREFIX_SHARE, _KEYWORD_SHARE, _CAPITAL_SHARE, _FIRST_WORD_SHARE = 0.12, 0.12, 0.08, 0.75
+_PREFIX_SHARE, _KEYWORD_SHARE, _CAPITAL_SHARE, _FIRST_WORD_SHARE = 0.1, 0.04, 0.06, 0.8
 
 
 class MotionGrammar:

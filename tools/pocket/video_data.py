@@ -18,6 +18,7 @@ from tools.pocket.captions import PLAIN
 from tools.pocket.motion import MOTIONS, RANDOM_VALUES, poses
 from tools.pocket.sprites import SpritePack
 from tools.pocket.video_captions import PALETTE, MotionGrammar
+from tools.pocket.vocabulary import drawing_weights
 
 FRAMES = 17
 FPS = 16
@@ -87,26 +88,24 @@ class ClipSource:
         self._grammar = MotionGrammar(pack.infos, seed)
         rgba = pack.rgba.to(device).float() / _BYTE_MAX
         self._sprites = torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], dim=1)
-        weights = np.array([info.weight for info in pack.infos])
-        self._object_weights = weights / weights.sum()
+        self._object_weights = np.array(drawing_weights(pack.infos))
         motion_weights = np.array([motion.weight for motion in MOTIONS])
         self._motion_weights = motion_weights / motion_weights.sum()
 
     def draw(self, order: Order) -> Clips:
         """Draw clips whose (object, colour) pairs are not held out."""
-        count = order.count
-        objects = self._rng.choice(self._count, count, p=self._object_weights)
-        kinds = self._rng.choice(len(MOTIONS), count, p=self._motion_weights)
-        if order.frames == 1:
-            kinds[self._rng.random(count) > _STILL_MOTION_SHARE] = 0
-        colours = np.array([self._grammar.colour(index) for index in objects])
+        objects, kinds, colours = self._choose(order)
         named = colours != PLAIN
         if order.purpose is not Purpose.TEXT:
-            named &= self._rng.random(count) > _UNNAMED_SHARE
+            named &= self._rng.random(order.count) > _UNNAMED_SHARE
         said = np.where(named, colours, PLAIN)
         rows = zip(objects.tolist(), kinds.tolist(), said.tolist(), strict=True)
         captions = [self._grammar.word(*row) for row in rows]
         return self.render(order, objects, kinds, colours, captions, named)
+
+    def film(self, order: Order) -> Tensor:
+        """Draw clips alone, without captions and portraits, ``[B, 3, T, H, W]``."""
+        return self._draw_scene(self._scene(*self._choose(order)), order.bucket, order.frames)
 
     def render(
         self,
@@ -132,6 +131,15 @@ class ClipSource:
             colours=torch.from_numpy(colours),
             kinds=torch.from_numpy(kinds),
         )
+
+    def _choose(self, order: Order) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Choose things, motions and background colours, none of a held-out pair."""
+        count = order.count
+        objects = self._rng.choice(self._count, count, p=self._object_weights)
+        kinds = self._rng.choice(len(MOTIONS), count, p=self._motion_weights)
+        if order.frames == 1:
+            kinds[self._rng.random(count) > _STILL_MOTION_SHARE] = 0
+        return objects, kinds, np.array([self._grammar.colour(index) for index in objects])
 
     def _scene(self, objects: np.ndarray, kinds: np.ndarray, colours: np.ndarray) -> Scene:
         count = len(objects)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 import torch
@@ -20,12 +20,12 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
     WanRMS_norm,
 )
 from torch import Tensor, nn
-from torch.nn import functional
 
+from tools.pocket.graphed import Losses, Work
 from tools.pocket.video_types import WanVae
 
 _NORM_FLOOR = 1e-6
-_WARM_UP_RUNS, _TIMED_RUNS = 1, 3
+_TIMED_RUNS = 5
 
 
 class Variant(Enum):
@@ -33,7 +33,6 @@ class Variant(Enum):
 
     STOCK = "stock"
     LAST_3D = "stock, channels last"
-    FOLDED_LAST = "folded, channels last"
 
 
 def apply_variant(vae: WanVae, variant: Variant) -> None:
@@ -41,7 +40,6 @@ def apply_variant(vae: WanVae, variant: Variant) -> None:
     last = variant is Variant.LAST_3D
     for module in vae.modules():
         if isinstance(module, WanCausalConv3d):
-            _replace(module, _folded_last if variant is Variant.FOLDED_LAST else None)
             _lay_out(module, torch.channels_last_3d if last else torch.contiguous_format)
         elif isinstance(module, nn.Conv2d):
             _lay_out(module, torch.channels_last if last else torch.contiguous_format)
@@ -64,33 +62,37 @@ def whole_pictures(vae: WanVae, latents: Tensor) -> Tensor:
 
 
 def choose_variant(
-    vae: WanVae, work: Callable[[], Tensor], synchronise: Callable[[], None]
+    vae: WanVae,
+    work: Work,
+    like: Tensor,
+    weights: Sequence[Tensor],
+    synchronise: Callable[[], None],
 ) -> Variant:
     """Time ``work`` (forward pass returning a loss) with its backward; apply the fastest."""
     times: dict[Variant, float] = {}
     for variant in Variant:
         apply_variant(vae, variant)
         try:
-            times[variant] = _time(vae, work, synchronise)
+            times[variant] = _time(Losses(work, weights, like.device), like, synchronise)
         except RuntimeError as error:
-            print(f"variant {variant.value} failed: {error}", flush=True)
+            print(f"variant {variant.value} failed: {error}"[:300], flush=True)
     best = min(times, key=lambda variant: times[variant], default=Variant.STOCK)
     apply_variant(vae, best)
-    shown = ", ".join(f"{variant.value} {1e3 * took:.0f} ms" for variant, took in times.items())
+    for weight in weights:
+        # Their layout may have changed, and that of their gradients with it.
+        weight.grad = None
+    shown = ", ".join(f"{variant.value} {1e3 * took:.1f} ms" for variant, took in times.items())
     print(f"vae step: {shown}; chosen: {best.value}", flush=True)
     return best
 
 
-def _time(vae: WanVae, work: Callable[[], Tensor], synchronise: Callable[[], None]) -> float:
-    begin = 0.0
-    for run in range(_WARM_UP_RUNS + _TIMED_RUNS):
-        if run == _WARM_UP_RUNS:
-            synchronise()
-            begin = time.monotonic()
-        vae.zero_grad()
-        torch.autograd.backward(work())
+def _time(losses: Losses, like: Tensor, synchronise: Callable[[], None]) -> float:
+    losses(like)
     synchronise()
-    vae.zero_grad()
+    begin = time.monotonic()
+    for _ in range(_TIMED_RUNS):
+        losses(like)
+    synchronise()
     return (time.monotonic() - begin) / _TIMED_RUNS
 
 
@@ -135,26 +137,6 @@ def _whole_resample(
     if module.mode == "downsample3d" and frames > 1:
         x = torch.cat([x[:, :, :1], module.time_conv(x)], dim=2)
     return x
-
-
-def _folded_last(module: WanCausalConv3d, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
-    """Convolve with the time taps side by side as channels of one 2D convolution."""
-    layout = torch.channels_last
-    taps, stride = module.kernel_size[0], module.stride[0]
-    # The layer hides its padding there, as whole numbers.
-    wide, _, high, _, before, _ = map(int, module._padding)  # noqa: SLF001
-    if cache_x is not None and before > 0:
-        x, before = torch.cat([cache_x, x], dim=2), before - cache_x.shape[2]
-    x = functional.pad(x, (0, 0, 0, 0, before, 0))
-    batch, _, frames, height, width = x.shape
-    count = (frames - taps) // stride + 1
-    last = stride * (count - 1) + 1
-    shifted = [x[:, :, tap : tap + last : stride] for tap in range(taps)]
-    stacked = torch.cat(shifted, dim=1).transpose(1, 2)
-    flat = stacked.reshape(batch * count, -1, height, width).contiguous(memory_format=layout)
-    weight = module.weight.transpose(1, 2).flatten(1, 2).contiguous(memory_format=layout)
-    out = functional.conv2d(flat, weight, module.bias, padding=(high, wide))
-    return out.view(batch, count, *out.shape[1:]).transpose(1, 2)
 
 
 def _lean_norm(module: WanRMS_norm, x: Tensor) -> Tensor:

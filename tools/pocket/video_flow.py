@@ -12,6 +12,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -21,39 +22,35 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import UMT5EncoderModel
 
+from tools.pocket.graphed import Losses
 from tools.pocket.video_clock import Stopwatch
-from tools.pocket.video_models import (
-    PADDED_LENGTHS,
-    PaddedText,
-    encode_text,
-    install_padded_text,
-    pad_bias,
-    plain_view,
-    remove_padded_text,
-)
+from tools.pocket.video_data import BUCKETS
+from tools.pocket.video_lean import Block, LeanFlow, run_block
+from tools.pocket.video_models import PADDED_LENGTHS, encode_text, pad_bias, plain_view
 from tools.pocket.video_pool import Batch, Kind
 from tools.pocket.video_types import PlainTransformer, VaceTransformer
 
-LEARNING_RATE, FINAL_RATE = 1.5e-3, 1e-5
+LEARNING_RATE, FINAL_RATE = 1.2e-3, 1e-5
 WARM_UP_STEPS = 300
 WEIGHT_DECAY = 0.01
-AVERAGE_DECAY = 0.9993
+AVERAGE_DECAY = 0.9995
 CLIP_NORM = 1.0
 NO_TEXT_SHARE = 0.12
 LOWEST_SHIFT, HIGHEST_SHIFT = 1.0, 5.0
 TRAIN_TIMESTEPS = 1000.0
 STRETCHED_SHARE, HIGHEST_STRETCH, STRETCH_ABOVE_SIGMA = 0.15, 1.6, 0.25
 END_TOKEN = 1
-RENEWAL_SHARE = 0.08
+RENEWAL_SHARE = 0.12
 _LOG_EVERY_S = 15.0
-_TIMED_ROUNDS = 2
+# More than there are shapes of batches.
+_SHAPES = 64
 # Kind, with a reference picture, share of the steps, clips at full size.
 _COURSES: tuple[tuple[Kind, bool, float, int], ...] = (
-    (Kind.TEXT, False, 0.52, 256),
-    (Kind.PINNED, True, 0.17, 176),
-    (Kind.PINNED, False, 0.20, 208),
-    (Kind.STILL, False, 0.07, 1024),
-    (Kind.STILL, True, 0.04, 512),
+    (Kind.TEXT, False, 0.60, 256),
+    (Kind.PINNED, True, 0.13, 192),
+    (Kind.PINNED, False, 0.18, 224),
+    (Kind.STILL, False, 0.06, 1024),
+    (Kind.STILL, True, 0.03, 512),
 )
 
 
@@ -74,12 +71,11 @@ class Models:
         yield from self.text_encoder.parameters()
 
     def frozen_copy(self) -> Models:
-        """Return an independent copy without gradients and with stock attention."""
+        """Return an independent copy without gradients."""
         twin = Models(
             transformer=copy.deepcopy(self.transformer),
             text_encoder=copy.deepcopy(self.text_encoder),
         )
-        remove_padded_text(twin.transformer)
         for part in (twin.transformer, twin.text_encoder):
             part.eval().requires_grad_(requires_grad=False)
         return twin
@@ -98,8 +94,10 @@ class FlowPlan:
 class Pool(Protocol):
     """Where batches come from."""
 
-    def batch(self, kind: Kind, *, reference: bool, count: int) -> Batch:
-        """Draw a batch; ``reference`` asks for a reference picture."""
+    def batch(
+        self, kind: Kind, *, reference: bool, count: int, bucket: tuple[int, int] | None = None
+    ) -> Batch:
+        """Draw a batch of a random or the given bucket, with a reference picture or without."""
 
     def renew_some(self) -> int:
         """Replace some clips by new ones; return how many."""
@@ -113,7 +111,7 @@ class FlowTrainer:
         self.average = models.frozen_copy()
         self._live: list[Tensor] = list(models.parameters())
         self._means: list[Tensor] = list(self.average.parameters())
-        self._text = install_padded_text(models.transformer)
+        self._losses = self._losses_by(run_block)
         self._rng = np.random.default_rng(plan.seed)
         self._step = 0
         self._used = 0.0
@@ -203,9 +201,7 @@ class FlowTrainer:
         )
         for group in self._optimiser.param_groups:
             group["lr"] = _rate(self._step, share)
-        loss = flow_loss(self._models, self._text, batch, self._rng)
-        self._optimiser.zero_grad()
-        torch.autograd.backward(loss)
+        loss = self._pass(batch)
         norm = nn.utils.clip_grad_norm_(self._live, CLIP_NORM)
         # The fused optimiser skips a step whose gradients are not finite.
         setattr(self._optimiser, "found_inf", (~norm.isfinite()).float())  # noqa: B010 - undeclared
@@ -214,71 +210,75 @@ class FlowTrainer:
         self._follow(min(AVERAGE_DECAY, self._step / (self._step + 10.0)))
         return loss.detach()
 
+    def _losses_by(self, block: Block) -> Losses:
+        """Return the passes of the transformer whose blocks run this way."""
+        flow = LeanFlow(self._models.transformer, block)
+        weights = list(self._models.transformer.parameters())
+        return Losses(partial(flow_loss, flow), weights, self._plan.device)
+
+    def _pass(self, batch: Batch) -> Tensor:
+        """Set all gradients for a batch; return the loss."""
+        kind = self._plan.device.type
+        tokens, lengths = _drop_text(batch.tokens, batch.lengths)
+        padded = PADDED_LENGTHS[int(self._rng.integers(len(PADDED_LENGTHS)))]
+        for weight in self._models.text_encoder.parameters():
+            weight.grad = None
+        with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
+            words = encode_text(self._models.text_encoder, tokens, lengths).float()
+        loss, gradients = self._losses(
+            batch.latents,
+            words,
+            pad_bias(lengths, padded),
+            batch.latents.new_zeros(0) if batch.control is None else batch.control,
+        )
+        torch.autograd.backward(words, gradients[0])
+        return loss
+
     def _try_compiled(self) -> None:
+        watch = Stopwatch()
         try:
-            self._choose_compiled()
+            self._losses = self._losses_by(_compiled_block())
+            self._time_steps()
+            took, each = watch.seconds(), self._time_steps()
         except Exception as error:  # noqa: BLE001 - any compiler's failure has the same cure
             print(f"compiling failed, going on without: {error!r}"[:400], flush=True)
-            torch.compiler.set_stance("force_eager")
-            self._optimiser.zero_grad()
-            self.compiled = False
-
-    def _choose_compiled(self) -> None:
-        """Compile the blocks, compare with eager speed, and keep the faster."""
-        eager = self._time_steps()
-        watch = Stopwatch()
-        _compile_blocks(self._models)
-        compiled = self._time_steps()
+            self._losses = self._losses_by(run_block)
+            return
         self.compiled = True
-        print(
-            f"flow step: eager {1e3 * eager:.0f} ms, compiled {1e3 * compiled:.0f} ms, "
-            f"compiling took {watch.seconds():.0f} s",
-            flush=True,
-        )
-        if compiled > eager:
-            torch.compiler.set_stance("force_eager")
+        print(f"flow step: {1e3 * each:.1f} ms, compiling took {took:.0f} s", flush=True)
 
     def _time_steps(self) -> float:
-        """Return the seconds of one forward and backward pass, averaged over all courses."""
+        """Return the seconds of one forward and backward pass, averaged over all shapes."""
+        passes = 0
+        torch.cuda.synchronize()
         watch = Stopwatch()
-        for run in range(_TIMED_ROUNDS + 1):
-            if run == 1:
-                torch.cuda.synchronize()
-                watch = Stopwatch()
+        for bucket in BUCKETS:
             for kind, reference, _, count in _COURSES:
                 count = max(count // self._plan.divisor, 2)
-                batch = self._pool.batch(kind, reference=reference, count=count)
-                torch.autograd.backward(flow_loss(self._models, self._text, batch, self._rng))
+                self._pass(self._pool.batch(kind, reference=reference, count=count, bucket=bucket))
+                passes += 1
         torch.cuda.synchronize()
-        self._optimiser.zero_grad()
-        return watch.seconds() / (_TIMED_ROUNDS * len(_COURSES))
+        return watch.seconds() / passes
 
     @torch.no_grad()
     def _follow(self, decay: float) -> None:
         torch._foreach_lerp_(self._means, self._live, 1.0 - decay)
 
 
-def flow_loss(models: Models, text: PaddedText, batch: Batch, rng: np.random.Generator) -> Tensor:
-    """Return the mean squared error of the predicted flow of one batch."""
-    clean = batch.latents
-    device, count = clean.device, len(clean)
-    tokens, lengths = _drop_text(batch.tokens, batch.lengths)
-    sigma = draw_sigma(count, device)
+def flow_loss(
+    flow_of: LeanFlow, clean: Tensor, words: Tensor, bias: Tensor, control: Tensor
+) -> Tensor:
+    """Return the mean squared error of the predicted flow; an empty ``control`` is none."""
+    device = clean.device
+    sigma = draw_sigma(len(clean), device)
     noise = torch.randn_like(clean)
     wide = sigma.view(-1, 1, 1, 1, 1)
     noisy = (1.0 - wide) * draw_stretch(sigma).view_as(wide) * clean + wide * noise
-    padded = PADDED_LENGTHS[int(rng.integers(len(PADDED_LENGTHS)))]
     cuda = device.type == "cuda"
-    with torch.autocast(device.type, torch.bfloat16, enabled=cuda):
-        words = encode_text(models.text_encoder, tokens, lengths)
-        text.bias = pad_bias(lengths, padded).to(torch.bfloat16 if cuda else torch.float32)
-        times = sigma * TRAIN_TIMESTEPS
-        if batch.control is None:
-            flow = models.plain(noisy, times, words, return_dict=False)[0]
-        else:
-            flow = models.transformer(
-                noisy, times, words, control_hidden_states=batch.control, return_dict=False
-            )[0]
+    with torch.autocast(device.type, torch.bfloat16, enabled=cuda, cache_enabled=False):
+        bias = bias.to(torch.bfloat16 if cuda else torch.float32)
+        steered = control if control.numel() else None
+        flow = flow_of(noisy, sigma * TRAIN_TIMESTEPS, words, bias, steered)
     error: Tensor = (flow.float() - (noisy - clean) / wide).square().mean()
     return error
 
@@ -322,11 +322,10 @@ def _means(sums: dict[int, list[float]]) -> str:
     )
 
 
-def _compile_blocks(models: Models) -> None:
-    """Compile every transformer block; what cannot be compiled runs as it is."""
+def _compiled_block() -> Block:
+    """Return `run_block` compiled for each shape it meets."""
     from torch import _dynamo  # noqa: PLC0415 - costs seconds and is wanted on a GPU only
 
-    _dynamo.config.suppress_errors = True
-    _dynamo.config.cache_size_limit = 64
-    for block in (*models.transformer.blocks, *models.transformer.vace_blocks):
-        block.compile(dynamic=True)
+    _dynamo.config.cache_size_limit = _SHAPES
+    compiled: Block = torch.compile(run_block, dynamic=False)
+    return compiled

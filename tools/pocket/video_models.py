@@ -2,7 +2,7 @@
 
 Training pads captions to few tokens: Wan pads the text with zeros to a fixed length and attends to
 every pad alike, so n equal pads weigh as much as one pad whose logit is raised by log n.
-`PaddedText` sets that bias, which makes every padded length available at the price of one pad.
+`pad_bias` is that bias, which makes every padded length available at the price of one pad.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransformer3DModel
-from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor
 from torch import Tensor, nn
 from transformers import UMT5Config, UMT5EncoderModel
 
@@ -30,17 +29,19 @@ class Sizes:
     """The sizes of one set of models; the defaults keep fp16 weights under 27 MB."""
 
     heads: int = 4
-    head_width: int = 56
-    ffn: int = 768
-    layers: int = 10
-    vace_layers: tuple[int, ...] = (0, 5)
-    encoder_width: int = 8
-    decoder_width: int = 16
-    widths: tuple[int, ...] = (1, 2, 4, 4)
+    head_width: int = 64
+    ffn: int = 608
+    layers: int = 8
+    vace_layers: tuple[int, ...] = (0, 4)
+    encoder_width: int = 16
+    decoder_width: int = 24
+    widths: tuple[int, ...] = (1, 2, 2, 3)
     text_layers: int = 4
 
 
-TINY = Sizes(heads=2, head_width=16, ffn=64, layers=3, vace_layers=(0, 2), decoder_width=8)
+TINY = Sizes(
+    heads=2, head_width=16, ffn=64, layers=3, vace_layers=(0, 2), encoder_width=8, decoder_width=8
+)
 
 
 def build_vae(sizes: Sizes) -> WanVae:
@@ -121,38 +122,6 @@ def build_text_encoder(sizes: Sizes, vocabulary: int) -> TextEncoder:
         tie_word_embeddings=True,  # type: ignore[call-arg]  # reaches the base class, untyped
     )
     return UMT5EncoderModel(config)
-
-
-class PaddedText(WanAttnProcessor):
-    """Cross attention with a bias per text token, ``[B, 1, 1, L]``; shared by all layers."""
-
-    bias: Tensor | None = None
-
-    def __call__(
-        self,
-        attn: WanAttention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        rotary_emb: tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor:
-        """Attend with the current bias in place of the (always absent) mask."""
-        del attention_mask
-        return super().__call__(attn, hidden_states, encoder_hidden_states, self.bias, rotary_emb)
-
-
-def install_padded_text(model: VaceTransformer) -> PaddedText:
-    """Make every cross attention of the model use one `PaddedText`, and return it."""
-    processor = PaddedText()  # type: ignore[no-untyped-call]  # diffusers has no types
-    for block in (*model.blocks, *model.vace_blocks):
-        block.attn2.set_processor(processor)
-    return processor
-
-
-def remove_padded_text(model: VaceTransformer) -> None:
-    """Give every cross attention its stock processor back."""
-    for block in (*model.blocks, *model.vace_blocks):
-        block.attn2.set_processor(WanAttnProcessor())  # type: ignore[no-untyped-call]  # diffusers has no types
 
 
 def pad_bias(lengths: Tensor, padded_length: int, tokens: int = TEXT_TOKENS) -> Tensor:

@@ -36,8 +36,8 @@ from tools.pocket.video_vae import encode_mode
 
 # Slots of even index hold modes with a reference picture, odd ones those without.
 _MODES = ((Mode.SINGLE, Mode.SUBJECT), (Mode.START, Mode.END, Mode.BOTH))
-_SQUARE_SLOTS = 0.5
-_SQUARE_DRAWS = 0.5
+_SQUARE_SLOTS = 0.6
+_SQUARE_DRAWS = 0.64
 _LOG_EVERY_S = 15.0
 
 
@@ -135,11 +135,11 @@ class LatentPool:
         key = keys[int(self._rng.choice(len(keys), p=weights / weights.sum()))]
         return self._renew(key)
 
-    def batch(self, kind: Kind, *, reference: bool, count: int) -> Batch:
-        """Draw a batch; ``reference`` asks for a reference picture (R = 1)."""
-        bucket = BUCKETS[0]
-        if self._rng.random() > _SQUARE_DRAWS:
-            bucket = BUCKETS[int(self._rng.integers(1, len(BUCKETS)))]
+    def batch(
+        self, kind: Kind, *, reference: bool, count: int, bucket: tuple[int, int] | None = None
+    ) -> Batch:
+        """Draw a batch of a random or the given bucket; ``reference`` asks for R = 1."""
+        bucket = bucket or self._bucket()
         shelf = self._shelves[(kind, bucket)]
         rows = torch.randint(shelf.filled, (count,), generator=self._generator, device=self._device)
         if kind is Kind.PINNED:
@@ -159,6 +159,11 @@ class LatentPool:
             lengths=shelf.lengths[rows].long(),
             control=control,
         )
+
+    def _bucket(self) -> tuple[int, int]:
+        if self._rng.random() < _SQUARE_DRAWS:
+            return BUCKETS[0]
+        return BUCKETS[int(self._rng.integers(1, len(BUCKETS)))]
 
     def _pinned_control(
         self, shelf: Shelf, rows: Tensor, bucket: tuple[int, int], reference: bool

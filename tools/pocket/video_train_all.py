@@ -8,52 +8,49 @@ is replaced as a whole, so it can be read at any time.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from tools.pocket.captions import COLOUR_NAMES, is_held_out
-from tools.pocket.motion import MOTION_NAMES, MOTIONS
-from tools.pocket.sprites import SpritePack, load_pack
+from tools.pocket.sprites import load_pack
+from tools.pocket.training import load_modules, load_state, module_tensors, save_state
 from tools.pocket.video_captions import example_captions
 from tools.pocket.video_clock import Stopwatch
-from tools.pocket.video_conditioning import Mode
-from tools.pocket.video_data import BUCKETS, FRAMES, ClipSource, Order, Purpose
+from tools.pocket.video_data import ClipSource
 from tools.pocket.video_export import bundle, export_pipeline
 from tools.pocket.video_flow import FlowPlan, FlowTrainer, Models
 from tools.pocket.video_models import TINY, Sizes, build_text_encoder, build_transformer, build_vae
 from tools.pocket.video_pool import LatentPool
-from tools.pocket.video_sample import (
-    Studio,
-    Wish,
-    clip_strip,
-    contact_sheet,
-    sample,
-    save_sheet,
-)
+from tools.pocket.video_sample import Studio
+from tools.pocket.video_sheets import Sheets
 from tools.pocket.video_tokenizer import load_tokenizer, train_tokenizer
 from tools.pocket.video_vae import (
+    TUNING_RATE,
     VaePlan,
     clip_psnr,
     restore_vae,
     save_vae,
     train_vae,
+    tune_decoder,
     use_variant_of,
 )
 from tools.pocket.video_warm import Warmer
+from tools.pocket.video_words import WordedClips, teach_words, word_clips
 
 SEED = 20_261
 TOKENIZER_CAPTIONS = 60_000
 POOL_SLOTS = 120_000
 TINY_DIVISOR, TINY_SLOTS = 24, 24
 _SECONDS = 60.0
-_SHEET_ROWS, _TINY_ROWS, _FEW_ROWS = 8, 2, 4
-_VAE_SHARE, _POOL_SHARE, _EXPORT_SHARE = 0.28, 0.05, 0.6
+_SHEET_ROWS, _TINY_ROWS = 10, 2
+_VAE_SHARE, _POOL_SHARE, _WORDS_SHARE, _DECODER_SHARE = 0.24, 0.025, 0.02, 0.08
+_EXPORT_SHARE = 0.6
+WORDED, TINY_WORDED = 160_000, 400
+WORDS_FILE = "words.safetensors"
 _RESERVE_S, _RESERVE_SHARE, _SHORTEST_S = 35.0, 0.25, 5.0
 _MEASURING_S, _MEASURING_SHARE, _SHEET_S = 6.0, 0.05, 5.0
 _LONGEST_START_S = 120.0
@@ -62,11 +59,13 @@ _STARTED_FIELD = 19
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
-    """Seconds: of all, until the VAE is done, of filling the pool, kept for the last export."""
+    """Seconds: in all, until the VAE is done, of the stages after it, kept for the last export."""
 
     total: float
     vae: float
     pool: float
+    words: float
+    decoder: float
     reserve: float
 
 
@@ -79,8 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vae-minutes",
         type=float,
         default=0.0,
-        help="until the VAE is done; 0: 28 percent",
+        help="until the VAE is done; 0: a quarter",
     )
+    parser.add_argument("--decoder-minutes", type=float, default=-1.0, help="-1: 8 percent")
     parser.add_argument("--export-minutes", type=float, default=0.0, help="0: once on the way")
     parser.add_argument("--tiny", action="store_true", help="small models and batches: a rehearsal")
     parser.add_argument("--resume", action="store_true")
@@ -128,6 +128,7 @@ class Training:
         if self._compiles:
             marker = self._state / "compiler-is-warm"
             self._warmer = Warmer(self._sizes, len(self._tokenizer), self._plan, marker)
+        self._worded = self._word()
         self._source = ClipSource(self._pack, device, SEED)
         self._vae = build_vae(self._sizes)
         ready = f"ready after {self._watch.seconds():.0f} s on {device}"
@@ -144,6 +145,7 @@ class Training:
             save_vae(self._vae, weights)
             return
         self._vae = restore_vae(self._vae, weights).to(self._device)
+        self._vae.requires_grad_(requires_grad=True)
         use_variant_of(self._vae, self._source, self._device)
         self._vae.requires_grad_(requires_grad=False)
         print(f"vae restored: PSNR {clip_psnr(self._vae, self._source, plan)}", flush=True)
@@ -159,21 +161,23 @@ class Training:
             transformer=build_transformer(self._sizes).to(self._device),
             text_encoder=build_text_encoder(self._sizes, len(self._tokenizer)).to(self._device),
         )
+        self._teach_words(models)
         is_warm = self.finish_warmer()
         print(f"compiler warm: {is_warm}, {self._watch.seconds():.0f} s in all", flush=True)
-        trainer = FlowTrainer(models, pool, replace(self._plan, compiled=is_warm))
+        trainer = FlowTrainer(models, pool, self._plan)
         progress = self._state / "flow.safetensors"
         if self._options.resume and progress.exists():
             trainer.load(progress)
         sheets = self._sheets(trainer)
-        left = self._times.total - self._watch.seconds() - self._times.reserve
-        seconds = max(left, _SHORTEST_S)
+        kept = self._times.reserve + self._times.decoder
+        seconds = max(self._times.total - self._watch.seconds() - kept, _SHORTEST_S)
         every_s = self._options.export_minutes * _SECONDS or seconds * _EXPORT_SHARE
 
         def report(label: str) -> None:
             try:
                 self._export(trainer)
                 self._log_export(label)
+                sheets.draw_one(label.split(",")[0].replace(" ", "-"), self._options.tiny)
             except Exception as error:  # noqa: BLE001 - a failed export on the way must not end all
                 print(f"export at {label} failed: {error!r}", flush=True)
 
@@ -182,8 +186,46 @@ class Training:
         except Exception as error:  # noqa: BLE001 - what is trained so far is still worth exporting
             print(f"training stopped: {error!r}", flush=True)
         self._export(trainer)
+        self._log_export("the end of the flow")
+        self._tune_decoder()
+        self._export(trainer)
         self._log_export("the end")
-        self._finish(trainer, sheets)
+        self._finish(trainer, self._sheets(trainer))
+
+    def _tune_decoder(self) -> None:
+        """Sharpen the decoder in the time that is left; the latents stay what they are."""
+        left = self._times.total - self._watch.seconds() - self._times.reserve
+        if self._times.decoder <= 0:
+            return
+        plan = VaePlan(
+            seconds=max(left, _SHORTEST_S),
+            divisor=self._divisor,
+            seed=SEED + 1,
+            device=self._device,
+            peak_rate=TUNING_RATE,
+        )
+        self._vae = tune_decoder(self._vae, self._source, plan)
+        save_vae(self._vae, self._state / "vae-tuned.safetensors")
+
+    def _word(self) -> Future[WordedClips] | None:
+        """Word captions in a process of their own, while the VAE trains."""
+        if (self._state / WORDS_FILE).exists():
+            return None
+        count = TINY_WORDED if self._options.tiny else WORDED
+        pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        future = pool.submit(word_clips, self._pack.infos, self._tokenizer_folder, count, SEED)
+        pool.shutdown(wait=False)
+        return future
+
+    def _teach_words(self, models: Models) -> None:
+        """Give the text encoder its head start, or take the one that was saved."""
+        path, things = self._state / WORDS_FILE, len(self._pack.infos)
+        if self._worded is None:
+            load_modules(load_state(path), text=models.text_encoder)
+            return
+        clips = self._worded.result()
+        teach_words(models.text_encoder, clips, things, self._times.words, self._device)
+        save_state(path, module_tensors(text=models.text_encoder))
 
     def finish_warmer(self) -> bool:
         """End the compiling helper; return whether the compiler's cache is warm."""
@@ -220,115 +262,6 @@ class Training:
             print(f"after the export: {error!r}", flush=True)
 
 
-class Sheets:
-    """Contact sheets of the current average: prompts, and every reference mode."""
-
-    def __init__(
-        self, studio: Studio, source: ClipSource, pack: SpritePack, folder: Path, rows: int
-    ) -> None:
-        self._studio, self._source, self._pack = studio, source, pack
-        self._folder, self._rows = folder, rows
-        self._labels = {info.label: index for index, info in enumerate(pack.infos)}
-
-    def draw(self, seconds: float, quick: bool) -> None:
-        """Write the sheets, the telling ones first, while there is time; ``quick``: few steps."""
-        watch, steps = Stopwatch(), 3 if quick else 25
-        prompts = example_prompts(self._rows)
-        square, wide = BUCKETS[0], BUCKETS[2]
-        few = prompts[:_FEW_ROWS]
-        wishes: dict[str, Callable[[], Wish]] = {
-            "text-g6.5": lambda: Wish(prompts=prompts, bucket=square, steps=steps),
-            "ref-start": lambda: self._reference(Mode.START, steps),
-            "ref-single": lambda: self._reference(Mode.SINGLE, steps),
-            "text-g1-8": lambda: Wish(
-                prompts=few, bucket=square, steps=min(steps, 8), guidance=1.0
-            ),
-            "still": lambda: Wish(prompts=few, bucket=square, steps=steps, frames=1),
-            "wide-g3": lambda: Wish(prompts=few, bucket=wide, steps=steps, guidance=3.0),
-            "ref-both": lambda: self._reference(Mode.BOTH, steps),
-            "ref-subject": lambda: self._reference(Mode.SUBJECT, steps),
-            "ref-end": lambda: self._reference(Mode.END, steps),
-        }
-        for name, wish in wishes.items():
-            if watch.seconds() > seconds and not quick:
-                print(f"no time left for sheet {name}", flush=True)
-                return
-            self._write(name, wish())
-
-    def _reference(self, mode: Mode, steps: int) -> Wish:
-        """Take pictures from clips of held-out compositions; the prompt leaves the colour out."""
-        names = ("cat", "dog", "rocket", "pizza", "frog", "pineapple", "bicycle", "owl")
-        objects = np.array([self._labels[name] for name in names if name in self._labels])
-        kinds = np.array([_kind("right"), _kind("spin"), _kind("up"), _kind("left")])
-        kinds = np.resize(kinds, len(objects))
-        colours = np.array([_held_out_colour(self._pack.infos[index].label) for index in objects])
-        order = Order(count=len(objects), bucket=BUCKETS[0], frames=FRAMES, purpose=Purpose.PINNED)
-        words = [
-            f"a {self._pack.infos[index].label} {MOTIONS[kind].phrases[0]}"
-            for index, kind in zip(objects, kinds, strict=True)
-        ]
-        clips = self._source.render(
-            order, objects, kinds, colours, words, np.zeros(len(objects), dtype=bool)
-        )
-        rows = slice(0, _FEW_ROWS)
-        picture = clips.portrait if mode is Mode.SUBJECT else clips.video[:, :, 0]
-        return Wish(
-            prompts=words[rows],
-            bucket=BUCKETS[0],
-            mode=mode,
-            steps=steps,
-            picture=picture[rows],
-            last=clips.video[rows, :, -1],
-        )
-
-    def _write(self, name: str, wish: Wish) -> None:
-        clips = sample(self._studio, wish)
-        strips = []
-        for row, clip in enumerate(clips):
-            frames = (0,) if wish.frames == 1 else (0, 4, 8, 12, 16)
-            strip = clip_strip(clip, frames)
-            if wish.mode is not Mode.NONE:
-                strip = np.concatenate([strip, *_pictures(wish, row)], axis=1)
-            strips.append(strip)
-        columns = 5 if wish.frames == 1 else 2
-        save_sheet(contact_sheet(strips, wish.prompts, columns), self._folder / f"{name}.png")
-
-
-def example_prompts(count: int) -> list[str]:
-    """Return fixed prompts for the sheets, every motion family first."""
-    prompts = [
-        "a cat slides right on a blue background",
-        "a pizza slides left on a green background",
-        "a rocket moves up on a purple background",
-        "a soccer ball bounces on a yellow background",
-        "an apple falls on a white background",
-        "a pineapple spins on a pink background",
-        "a dog face grows on an orange background",
-        "a crown shrinks on a red background",
-        "an owl fades in on a teal background",
-        "a red heart pulses on a black background",
-    ]
-    return prompts[:count]
-
-
-def _pictures(wish: Wish, row: int) -> list[np.ndarray]:
-    chosen: list[Tensor] = []
-    if wish.mode is not Mode.END and wish.picture is not None:
-        chosen.append(wish.picture[row])
-    if wish.mode in {Mode.END, Mode.BOTH} and wish.last is not None:
-        chosen.append(wish.last[row])
-    return [clip_strip(picture[:, None], (0,)) for picture in chosen]
-
-
-def _kind(name: str) -> int:
-    return MOTION_NAMES.index(name)
-
-
-def _held_out_colour(label: str) -> int:
-    held = [index for index in range(len(COLOUR_NAMES)) if is_held_out(label, index)]
-    return held[0] if held else 0
-
-
 def _process_age() -> float:
     """Return the seconds since this process began: importing took some of the time already."""
     try:
@@ -341,10 +274,12 @@ def _process_age() -> float:
 
 
 def _times(options: argparse.Namespace) -> Times:
-    total = options.minutes * _SECONDS
+    total, decoder = options.minutes * _SECONDS, float(options.decoder_minutes)
     return Times(
         total=total,
         vae=options.vae_minutes * _SECONDS or total * _VAE_SHARE,
         pool=total * _POOL_SHARE,
+        words=total * _WORDS_SHARE,
+        decoder=total * _DECODER_SHARE if decoder < 0 else decoder * _SECONDS,
         reserve=min(_RESERVE_S, total * _RESERVE_SHARE),
     )

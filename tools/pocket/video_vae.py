@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tools.pocket.graphed import Losses
 from tools.pocket.video_clock import Stopwatch
 from tools.pocket.video_conditioning import LATENT_CHANNELS, Mode, control_video
 from tools.pocket.video_data import BUCKETS, FRAMES, ClipSource, Order, Purpose
@@ -29,22 +30,23 @@ from tools.pocket.video_fast import (
     whole_moments,
     whole_pictures,
 )
+from tools.pocket.video_stock import ClipStock
 from tools.pocket.video_types import WanVae
 
-KL_WEIGHT = 2e-4
+KL_WEIGHT = 1e-4
 EDGE_WEIGHT = 0.5
 SQUARE_WEIGHT = 2.0
-LEARNING_RATE, FINAL_RATE = 1.4e-3, 1.5e-5
+LEARNING_RATE, TUNING_RATE, FINAL_RATE = 1.4e-3, 5e-4, 1.5e-5
 WARM_UP_STEPS = 100
 AVERAGE_DECAY = 0.998
 FIRST_LOG_VARIANCE, RESIDUAL_GAIN, QUIET_GAIN = -5.0, 0.3, 0.1
 CLIP_NORM = 1.0
 _LOG_EVERY_S = 15.0
 # Frames per clip, share of the steps, clips per step at full size.
-_LENGTHS = ((1, 0.15, 64), (5, 0.5, 16), (9, 0.2, 8), (FRAMES, 0.15, 4))
+_LENGTHS = ((1, 0.12, 40), (5, 0.42, 14), (9, 0.28, 8), (FRAMES, 0.18, 4))
 _CONTROL_SHARE = 0.12
 _SQUARE_SHARE = 0.7
-_PROBE_CLIPS, _PROBE_FRAMES = 16, 5
+_PROBE_CLIPS, _PROBE_FRAMES = 14, 5
 _STATISTICS_CLIPS = 384
 _STATISTICS_BATCH = 48
 _LOGVAR_RANGE = 20.0
@@ -58,27 +60,55 @@ class VaePlan:
     divisor: int
     seed: int
     device: torch.device
+    peak_rate: float = LEARNING_RATE
 
 
 def train_vae(vae: WanVae, source: ClipSource, plan: VaePlan) -> WanVae:
     """Train for the planned time and return the averaged VAE, its latent statistics set."""
     initialise(vae)
     vae.to(plan.device).train()
-    rng = np.random.default_rng(plan.seed)
     average = copy.deepcopy(vae)
     apply_variant(average, use_variant_of(vae, source, plan.device))
+    steps = _fit(vae, average, list(vae.parameters()), source, plan)
+    average.eval().requires_grad_(requires_grad=False)
+    set_statistics(average, source, plan.device, plan.divisor)
+    print(f"vae done: {steps} steps, PSNR {clip_psnr(average, source, plan)}", flush=True)
+    return average
+
+
+def tune_decoder(vae: WanVae, source: ClipSource, plan: VaePlan) -> WanVae:
+    """Go on training the decoder alone: latents stay what they are, pictures get sharper."""
+    vae.to(plan.device).train().requires_grad_(requires_grad=False)
+    decoder = (vae.decoder, vae.post_quant_conv)
+    for module in decoder:
+        module.requires_grad_(requires_grad=True)
+    weights = [weight for module in decoder for weight in module.parameters()]
+    average = copy.deepcopy(vae)
+    apply_variant(average, use_variant_of(vae, source, plan.device))
+    steps = _fit(vae, average, weights, source, plan)
+    average.eval().requires_grad_(requires_grad=False)
+    print(f"decoder tuned: {steps} steps, PSNR {clip_psnr(average, source, plan)}", flush=True)
+    return average
+
+
+def _fit(
+    vae: WanVae, average: WanVae, live: list[Tensor], source: ClipSource, plan: VaePlan
+) -> int:
+    """Train the weights in ``live`` and let ``average`` follow; return the number of steps."""
+    rng = np.random.default_rng(plan.seed)
+    stock = ClipStock(source, rng, plan.divisor)
+    losses = Losses(_loss_of(vae, plan.device), live, plan.device)
     optimiser = torch.optim.AdamW(
-        vae.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=1e-3, fused=True
+        live, lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=1e-3, fused=True
     )
-    live, means = list(vae.parameters()), list(average.parameters())
+    twins = dict(zip(vae.parameters(), average.parameters(), strict=True))
+    means = [twins[weight] for weight in live]
     watch, step, logged, logged_step = Stopwatch(), 0, 0.0, 0
     while watch.seconds() < plan.seconds:
-        rate = _rate(step, watch.seconds() / plan.seconds)
+        rate = _rate(step, watch.seconds() / plan.seconds, plan.peak_rate)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        loss = _loss_of(vae, _batch(source, rng, plan.divisor), plan.device)()
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
+        loss, _ = losses(_batch(stock, rng, plan.divisor))
         norm = nn.utils.clip_grad_norm_(live, CLIP_NORM)
         # The fused optimiser skips a step whose gradients are not finite.
         setattr(optimiser, "found_inf", (~norm.isfinite()).float())  # noqa: B010 - undeclared
@@ -89,13 +119,10 @@ def train_vae(vae: WanVae, source: ClipSource, plan: VaePlan) -> WanVae:
         now = watch.seconds()
         if now - logged > _LOG_EVERY_S:
             speed = (step - logged_step) / (now - logged)
-            shown = f"loss {float(loss.detach()):.4f} rate {rate:.1e}"
+            shown = f"loss {float(loss):.4f} rate {rate:.1e}"
             print(f"vae {now:6.1f} s step {step} {speed:.1f}/s {shown}", flush=True)
             logged, logged_step = now, step
-    average.eval().requires_grad_(requires_grad=False)
-    set_statistics(average, source, plan.device, plan.divisor)
-    print(f"vae done: {step} steps, PSNR {clip_psnr(average, source, plan)}", flush=True)
-    return average
+    return step
 
 
 @torch.no_grad()
@@ -209,23 +236,20 @@ def use_variant_of(vae: WanVae, source: ClipSource, device: torch.device) -> Var
     order = Order(
         count=_PROBE_CLIPS, bucket=BUCKETS[0], frames=_PROBE_FRAMES, purpose=Purpose.PINNED
     )
-    work = _loss_of(vae, source.draw(order).video, device)
-    vae.requires_grad_(requires_grad=True)
-    return choose_variant(vae, work, torch.cuda.synchronize)
+    weights = [weight for weight in vae.parameters() if weight.requires_grad]
+    work = _loss_of(vae, device)
+    return choose_variant(vae, work, source.film(order), weights, torch.cuda.synchronize)
 
 
-def _rate(step: int, share: float) -> float:
+def _rate(step: int, share: float, peak: float) -> float:
     warm = min(1.0, (step + 1) / WARM_UP_STEPS)
-    return warm * (FINAL_RATE + (LEARNING_RATE - FINAL_RATE) * (1 + math.cos(math.pi * share)) / 2)
+    return warm * (FINAL_RATE + (peak - FINAL_RATE) * (1 + math.cos(math.pi * share)) / 2)
 
 
-def _batch(source: ClipSource, rng: np.random.Generator, divisor: int) -> Tensor:
+def _batch(stock: ClipStock, rng: np.random.Generator, divisor: int) -> Tensor:
     frames, _, count = _LENGTHS[int(rng.choice(len(_LENGTHS), p=[row[1] for row in _LENGTHS]))]
     bucket = BUCKETS[0] if rng.random() < _SQUARE_SHARE else BUCKETS[int(rng.integers(1, 3))]
-    order = Order(
-        count=max(count // divisor, 2), bucket=bucket, frames=frames, purpose=Purpose.PINNED
-    )
-    video = source.draw(order).video
+    video = stock.draw(bucket, frames, max(count // divisor, 2))
     if frames < FRAMES:
         return video
     controls = int(len(video) * _CONTROL_SHARE) + 1
@@ -235,9 +259,11 @@ def _batch(source: ClipSource, rng: np.random.Generator, divisor: int) -> Tensor
     return video
 
 
-def _loss_of(vae: WanVae, video: Tensor, device: torch.device) -> Callable[[], Tensor]:
-    def loss() -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+def _loss_of(vae: WanVae, device: torch.device) -> Callable[[Tensor], Tensor]:
+    cuda = device.type == "cuda"
+
+    def loss(video: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=cuda, cache_enabled=False):
             mean, logvar = whole_moments(vae, video).float().chunk(2, dim=1)
             logvar = logvar.clamp(-_LOGVAR_RANGE, _LOGVAR_RANGE)
             noise = torch.randn_like(mean) * torch.exp(0.5 * logvar)

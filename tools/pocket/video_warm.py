@@ -1,7 +1,7 @@
 """Compiling the transformer in a process of its own while the VAE trains.
 
 The compiler's cache on disk then knows the kernels, and compiling again in the training process
-costs seconds. Where the helper has not finished in time, training goes on without compiling.
+costs seconds. Where the helper has not finished in time, training compiles the rest itself.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class RandomPool:
 
     def __init__(self, vocabulary: int, device: torch.device) -> None:
         self._vocabulary, self._device = vocabulary, device
-        self._turn = 0
 
-    def batch(self, kind: Kind, *, reference: bool, count: int) -> Batch:
-        """Return noise of this kind; the buckets take turns."""
-        self._turn += 1
-        width, height = BUCKETS[self._turn % len(BUCKETS)]
+    def batch(
+        self, kind: Kind, *, reference: bool, count: int, bucket: tuple[int, int] | None = None
+    ) -> Batch:
+        """Return noise of this kind, of the first or the given bucket."""
+        width, height = bucket or BUCKETS[0]
         frames = latent_frames(1 if kind is Kind.STILL else FRAMES) + int(reference)
         shape = (frames, height // SPATIAL_FACTOR, width // SPATIAL_FACTOR)
         steered = reference or kind is Kind.PINNED
