@@ -160,9 +160,9 @@ def _reached(evaluation: Evaluation) -> dict[str, dict[str, object]]:
     rows["cpu_s_a_picture"] = {"measured": cpu_s, "at_most": PICTURE_LIMIT_S, "reached": within}
     rows["distance_grows_with_strength"] = {"measured": grows, "reached": grows}
     # No floor was set for it, but the object accuracy says little without it.
-    outline = default.shape.outline_accuracy
-    drawn = evaluation.drawn_shape.outline_accuracy
-    rows["outline_accuracy"] = {"measured": outline, "of_drawn_pictures": drawn}
+    for name in ("outline_accuracy", "without_specks_accuracy"):
+        outline, drawn = getattr(default.shape, name), getattr(evaluation.drawn_shape, name)
+        rows[name] = {"measured": outline, "of_drawn_pictures": drawn}
     return rows
 
 

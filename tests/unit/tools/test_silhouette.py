@@ -45,3 +45,25 @@ def test_the_right_object_fits_best(outlines: Outlines) -> None:
 def test_an_empty_picture_fits_nothing(outlines: Outlines) -> None:
     empty = np.full((128, 128, 3), 9, dtype=np.uint8)
     assert outlines.overlaps(empty) == [0.0] * len(OBJECT_NAMES)
+
+
+def test_a_speck_counts_unless_it_is_left_out(outlines: Outlines) -> None:
+    clean, specked = bar(20, 40), bar(20, 40)
+    specked[0, :2] = specked[-1, -2:] = 0
+    assert outlines.overlaps(specked) != outlines.overlaps(clean)
+    assert outlines.overlaps(specked, specks=False) == outlines.overlaps(clean, specks=False)
+
+
+def test_thin_parts_are_no_specks(outlines: Outlines) -> None:
+    picture = bar(20, 40)
+    picture[30:60, 20:22] = 0
+    assert outlines.overlaps(picture, specks=False) == outlines.overlaps(picture)
+
+
+def test_both_figures_are_given(outlines: Outlines) -> None:
+    pictures = [bar(3 * (index + 1), SIDE) for index in range(len(OBJECT_NAMES))]
+    for picture in pictures:
+        picture[0, 0] = picture[-1, -1] = 0
+    figures = outlines.measure(pictures, OBJECT_NAMES)
+    assert figures.without_specks_overlap > 0.9 > figures.outline_overlap
+    assert figures.without_specks_accuracy >= 0.9 > figures.outline_accuracy
