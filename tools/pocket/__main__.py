@@ -16,6 +16,7 @@ STAGES: dict[str, tuple[str, str, str]] = {
     "probe-train": ("stage_probe", "run", "train the classifier that judges pictures"),
     "image-eval": ("stage_image_eval", "run", "measure the image model, and draw its sheet"),
     "video-train-all": ("video_train_all", "run", "train the video model, start to end"),
+    "chat-eval": ("stage_chat_eval", "run", "time the chat model's first word"),
     "video-eval": ("video_eval", "run", "measure the video model, and draw its sheet"),
 }
 
