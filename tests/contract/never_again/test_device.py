@@ -45,6 +45,7 @@ def started(
         world_of(request.param, tmp_path_factory.mktemp("device")) as world,
         world.running(**CARD) as pod,
     ):
+        until(lambda: is_up(pod))
         yield world, pod
 
 

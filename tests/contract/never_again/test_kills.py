@@ -26,6 +26,7 @@ LANES = ("image", "video", "chat")
 STEPS: Payload = {"num_inference_steps": 20, "sample_steps": 20, "max_tokens": 20}
 SLOW = '{"steps_s": 0.03}'
 SETTINGS = {"OURVIDZ_FAKE_OPTIONS": SLOW, "LEASE_TTL_S": "3"}
+PICTURES = {**SETTINGS, "OURVIDZ_LANES": "image"}
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -40,6 +41,11 @@ def world(
 
 beside = pytest.mark.parametrize("world", ["deployed"], indirect=True)
 """A folder does not keep anybody waiting."""
+
+
+def hand_in_two(world: World) -> list[str]:
+    """Two pictures."""
+    return [world.hand_in(text_to_image(seed(config=STEPS))) for _ in range(2)]
 
 
 def hand_in_all(world: World) -> list[str]:
@@ -94,13 +100,13 @@ def test_05_the_pod_killed_at_work(world: World) -> None:
 @beside
 def test_05_the_pod_killed_while_it_uploads(world: Deployed) -> None:
     """Q-5..7, U-3: nothing was told of the end, so the job is done again under the same keys."""
-    with world.running("upload-kill", **SETTINGS) as pod:
+    with world.running("upload-kill", **PICTURES) as pod:
         world.application.add_fault(Fault(call="storage.put", how="hang", times=None))
-        jobs = hand_in_all(world)[:2]
+        jobs = hand_in_two(world)
         until(lambda: all(world.was_refused(job, "0.") for job in jobs))
         kill_pod(pod)
     world.mend()
-    with world.running("upload-kill", **SETTINGS):
+    with world.running("upload-kill", **PICTURES):
         check_done(world, jobs)
     for job in jobs:
         assert len(world.files(job)) == 2
@@ -108,15 +114,15 @@ def test_05_the_pod_killed_while_it_uploads(world: Deployed) -> None:
 
 def test_09_results_survive_a_restart_before_they_are_told(world: World) -> None:
     """K-11: done before the kill, told after it, with the bytes of before; nothing is made anew."""
-    with world.running("told-late", **SETTINGS) as pod:
+    with world.running("told-late", **PICTURES) as pod:
         world.break_callbacks(hang=isinstance(world, Deployed))
-        jobs = hand_in_all(world)
+        jobs = hand_in_two(world)
         until(lambda: len(records(pod, "job_settled")) == len(jobs))
         files = {job: world.files(job) for job in jobs}
         kill_pod(pod)
     assert not any(world.statuses(job) for job in jobs)
     world.mend()
-    with world.running("told-late", **SETTINGS) as pod:
+    with world.running("told-late", **PICTURES) as pod:
         check_done(world, jobs)
         assert records(pod, "job_started") == []
         (begun,) = records(pod, "pod_started")

@@ -121,7 +121,7 @@ class World(ABC):
 
     @contextmanager
     def running(self, name: str = "pod", **settings: str) -> Iterator[PodProcess]:
-        """A pod that is ready."""
+        """A pod that can make pictures; what else it serves may still be loading."""
         with self.pod(name, **settings) as pod:
             until(lambda: is_ready(pod))
             yield pod
@@ -325,16 +325,13 @@ def world_of(kind: str, folder: Path) -> Iterator[World]:
 
 
 def is_ready(pod: PodProcess) -> bool:
-    """True once the pod can serve on both ports; its last words if it has ended."""
+    """True once pictures can be made; an assertion with its last words if the pod has ended."""
     assert pod.is_alive(), pod.last_words()
     try:
-        replies = [
-            httpx.get(f"http://127.0.0.1:{port}/health", timeout=PATIENCE_S, trust_env=False)
-            for port in (pod.port, pod.chat_port)
-        ]
+        reply = httpx.get(f"{pod.url}/health", timeout=PATIENCE_S, trust_env=False)
     except httpx.TransportError:
         return False
-    return all(reply.json()["ready"] is True for reply in replies)
+    return reply.json()["ready"] is True
 
 
 def records(pod: PodProcess, action: str) -> list[dict[str, Any]]:
