@@ -12,7 +12,7 @@ import msgspec
 
 from ourvidz_worker.domain.errors import ConfigError
 from ourvidz_worker.domain.job_types import JOB_TYPES
-from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.domain.lane import START_ORDER, Lane
 
 PREFIX = "OURVIDZ_"
 TIMEOUT_PREFIX = "JOB_TIMEOUT_"
@@ -364,7 +364,7 @@ def _contradictions(config: Config) -> list[str]:
 def served_lanes(config: Config) -> tuple[Lane, ...]:
     """The lanes this pod serves, in the order given; a name that is no lane is left out."""
     names = [name.strip() for name in config.lanes.split(",")]
-    return tuple(dict.fromkeys(Lane(name) for name in names if name in set(Lane)))
+    return tuple(dict.fromkeys(Lane(name) for name in names if name in START_ORDER))
 
 
 #: What a worker inherits of our environment: nothing that could hold a secret of ours.

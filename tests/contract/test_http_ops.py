@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from ourvidz_worker.api.app import ROWS, openapi_document
 from ourvidz_worker.api.call import Side
 from ourvidz_worker.api.problems import is_speakable
-from ourvidz_worker.domain.health import HealthStatus
+from ourvidz_worker.domain.health import Depth, HealthStatus
 from ourvidz_worker.domain.job_types import JOB_TYPES
+from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.testing.desks import VERSION, FakePod, client_of
 
 pytestmark = pytest.mark.anyio
@@ -81,6 +82,16 @@ async def test_worker_info(path: str, side: Side, kinds: list[str], model: str) 
     assert told["model_loaded"] is True
     assert told["limits"] == {"max_output_tokens": 4096}
     assert told["stats"]["requests_served"] == 3
+
+
+async def test_questions_about_the_pod_count_under_chat() -> None:
+    """H-11, J-2: they lie in the chat list, so that the figures are its length."""
+    pod = FakePod()
+    queue = {Lane.CHAT: Depth(waiting=2, leased=1), Lane.ADMIN: Depth(waiting=3, leased=4)}
+    pod.view.view = replace(pod.view.view, queue=queue)
+    told = await get(pod, "/health")
+    assert told["queue"]["chat"] == {"waiting": 5, "in_progress": 5}
+    assert set(told["queue"]) == {"sdxl", "wan", "chat"}
 
 
 async def test_health_has_every_member() -> None:

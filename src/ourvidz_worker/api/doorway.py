@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ourvidz_worker.api.border import REQUEST_ID, Border
 from ourvidz_worker.api.call import Side
 from ourvidz_worker.api.routes.legacy import MODELS_LOADED
-from ourvidz_worker.api.routes.ops import CAPABILITIES, QUEUE_NAMES, HealthReply, QueueView
+from ourvidz_worker.api.routes.ops import CAPABILITIES, QUEUES, HealthReply, QueueView
 from ourvidz_worker.clock import Clock
 from ourvidz_worker.domain.errors import Unavailable
 from ourvidz_worker.domain.times import rfc3339
@@ -63,7 +63,7 @@ class Doorway:
             model_loaded=False,
             endpoints=(HEALTH,),
             capabilities=CAPABILITIES,
-            queue={name: QueueView(waiting=0, in_progress=0) for name in QUEUE_NAMES.values()},
+            queue={name: QueueView(waiting=0, in_progress=0) for name in QUEUES},
             models_loaded=MODELS_LOADED,
             draining=False,
             uptime=round(self._clock.monotonic() - self._begun, 3),

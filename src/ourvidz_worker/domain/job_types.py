@@ -83,15 +83,26 @@ def _wan(name: str, media: Media, *, high: bool, extends: bool = False) -> JobTy
     )
 
 
-def _chat(name: str, *, max_tokens: int, family: Family = Family.CHAT) -> JobType:
+def _chat(name: str, *, max_tokens: int) -> JobType:
     return JobType(
         name=name,
-        family=family,
+        family=Family.CHAT,
         lane=Lane.CHAT,
         media=Media.TEXT,
         deadline_s=90.0,
         priority=PriorityClass.INTERACTIVE,
         max_tokens=max_tokens,
+    )
+
+
+def _admin(name: str) -> JobType:
+    return JobType(
+        name=name,
+        family=Family.ADMIN,
+        lane=Lane.ADMIN,
+        media=Media.TEXT,
+        deadline_s=90.0,
+        priority=PriorityClass.INTERACTIVE,
     )
 
 
@@ -109,7 +120,7 @@ _ROWS = (
     _chat("chat_enhance", max_tokens=200),
     _chat("chat_conversation", max_tokens=512),
     _chat("chat_unrestricted", max_tokens=512),
-    _chat("admin_utilities", max_tokens=0, family=Family.ADMIN),
+    _admin("admin_utilities"),
 )
 
 JOB_TYPES: Mapping[str, JobType] = MappingProxyType({row.name: row for row in _ROWS})

@@ -70,13 +70,8 @@ log = logging.getLogger(__name__)
 CANCELLED, LOST_LEASE = "cancelled", "lost"
 """Reasons of a stop that end a job here; any other gives it back."""
 
-NOT_SERVED = "not_served"
-
 WRITE_AGAIN_AFTER_S = 2.0
 """A queue that cannot be written is asked again after this; the result stays in the spool."""
-
-NOT_SERVED_AGAIN_AFTER_S = 60.0
-"""A job that only another pod, or this one with another configuration, can run."""
 
 
 class Teller(Protocol):
@@ -120,7 +115,7 @@ class Delivery:
     def __init__(
         self, lease: Lease, worker: Supervisor | None, ports: Ports, recovery: Recovery
     ) -> None:
-        """`worker` serves the job's lane, None where this pod has none for it."""
+        """`worker` serves the job's lane, None where it needs none."""
         self.lease = lease
         self.end: Status | None = None
         """How the job ended; None while it has not, or goes on elsewhere."""
@@ -189,8 +184,6 @@ class Delivery:
         if self.lease.exhausted:
             lost = self._failure(WorkerLost("The job's tries are used up."))
             return settlement_of(lost, self.lease, dead=True)
-        if self._computing is None and _family_of(self.job) not in {None, Family.ADMIN}:
-            return GiveBack(burn=False, code=NOT_SERVED, delay_s=NOT_SERVED_AGAIN_AFTER_S)
         ended = await self._ports.cancellations.ended_before(self.job)
         if ended is not None:
             self._is_told = True
@@ -229,8 +222,7 @@ class Delivery:
             return self._failure(error)
 
     async def _first(self) -> Outcome:
-        is_question = _family_of(self.job) is Family.ADMIN
-        if not is_question and self._recovery.breaker.condemns(self.job.lane):
+        if self._recovery.breaker.condemns(self.job.lane):
             raise ModelLoadFailed
         prepare = self._ports.preparation.prepare(self.lease, self._spool)
         self._prepared = await self._interruption.guard(prepare)

@@ -14,8 +14,7 @@ from ourvidz_worker.domain.errors import ModelLoadFailed, NotFound
 from ourvidz_worker.domain.event import LAST_EVENTS, EventKind, JobEvent
 from ourvidz_worker.domain.intake import Limits
 from ourvidz_worker.domain.job import TERMINAL, Job, Status
-from ourvidz_worker.domain.job_types import Family
-from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.domain.lane import UNMANNED, Lane
 from ourvidz_worker.domain.request import Request
 from ourvidz_worker.pod.ending import last_event
 from ourvidz_worker.pod.fallback import read_or_fall_back
@@ -59,8 +58,7 @@ class Desk:
             by_default=self.falls_back,
         )
         await self.admit(intake.request)
-        needs_model = intake.job_type.family is not Family.ADMIN
-        if needs_model and intake.job_type.lane not in self.lanes:
+        if intake.job_type.lane not in self.lanes | UNMANNED:
             raise ModelLoadFailed("This pod has no model for that type of job.", field="type")
         job = Job(
             id=intake.job_id,

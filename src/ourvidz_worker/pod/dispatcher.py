@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ourvidz_worker.domain.errors import ConfigError, LeaseLost, QueueUnavailable
 from ourvidz_worker.domain.job import Lease
-from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.domain.lane import UNMANNED, Lane
 from ourvidz_worker.pod.backoff import Backoff
 from ourvidz_worker.pod.breaker import Breaker
 from ourvidz_worker.pod.delivery import Delivery, Ports
@@ -35,16 +35,14 @@ MayLease = Callable[[Lane], bool]
 class Leasing:
     """How a pod leases: in whose name, for how long, how much ahead, and when not at all.
 
-    A lane is leased from only while each of `may_lease` agrees. `answers_for_all` is for the only
-    pod of a queue: it takes questions about itself (chat lane) also where it has no chat model.
-    `jitter` is 0..1.
+    A lane is leased from only while its worker is ready and each of `may_lease` agrees; the lanes
+    without one always. `jitter` is 0..1.
     """
 
     owner: str
     ttl_s: float
     ahead: int = AHEAD
     may_lease: Sequence[MayLease] = ()
-    answers_for_all: bool = False
     jitter: Callable[[], float] = random.random
 
     def __post_init__(self) -> None:
@@ -192,8 +190,7 @@ class Dispatcher:
 
     def _wanted(self) -> dict[Lane, int]:
         wanted = {lane: self._room(lane, worker) for lane, worker in self._workers.items()}
-        if self._leasing.answers_for_all and Lane.CHAT not in self._workers:
-            wanted[Lane.CHAT] = MAX_AHEAD - len(self._mine(Lane.CHAT))
+        wanted |= {lane: MAX_AHEAD - len(self._mine(lane)) for lane in UNMANNED}
         return {lane: room for lane, room in wanted.items() if room > 0}
 
     def _room(self, lane: Lane, worker: Supervisor) -> int:

@@ -17,8 +17,7 @@ from ourvidz_worker.clock import Clock
 from ourvidz_worker.domain.errors import QueueUnavailable
 from ourvidz_worker.domain.event import EventKind
 from ourvidz_worker.domain.job import Lease, Token
-from ourvidz_worker.domain.job_types import JOB_TYPES
-from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.domain.lane import UNMANNED, Lane
 from ourvidz_worker.queue.base import DeadLetter
 from ourvidz_worker.queue.elements import Element, read_element
 from ourvidz_worker.queue.letters import write_letter
@@ -37,7 +36,6 @@ MOST_ROUNDS = 8
 """Claims in one call: bounds how long a flood of garbage may keep a caller waiting."""
 
 LANES = {listed: lane for lane, listed in LISTS.items()}
-KINDS = msgspec.json.encode({row.name: (row.lane, row.priority) for row in JOB_TYPES.values()})
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,14 +128,13 @@ class Claims:
     async def _round(self, wanted: Mapping[Lane, int], ttl_s: float) -> Round:
         # Kept until its answer was dealt with: asked again, the server gives the same leases.
         self._nonce = self._nonce or secrets.token_hex(8)
-        served = dict.fromkeys(self._settings.lanes, True)
+        served = dict.fromkeys((*self._settings.lanes, *UNMANNED), True)
         found, lengths, twins = await self._steps.run(
             "claim",
             self._nonce,
             round(ttl_s * 1000),
             msgspec.json.encode(list(wanted.items())),
             msgspec.json.encode(served),
-            KINDS,
         )
         claimed = [_read(each) for each in found]
         if twins:

@@ -32,7 +32,7 @@ from ourvidz_worker.queue.elements import write_element
 from ourvidz_worker.queue.letters import read_letter, write_letter
 from ourvidz_worker.queue.list_outbox import FILE, PROCESSING, SCHEMA, ListOutbox, read_row
 from ourvidz_worker.queue.lookout import Lookout
-from ourvidz_worker.queue.names import LISTS
+from ourvidz_worker.queue.names import LIST_OF, LISTS
 from ourvidz_worker.queue.pushed import Pushed
 from ourvidz_worker.queue.records import to_event, to_kept, to_record, write_end, write_event
 from ourvidz_worker.queue.replay import replay_letter
@@ -98,7 +98,7 @@ class ListQueue:
         row = (job.id, PUBLIC_STATUS[Status.WAITING], nonce, callback or b"")
         if callback is not None:
             await self._outbox.owe([row], due=float("inf"))
-        listed = LISTS[job.lane]
+        listed = LIST_OF[job.lane]
         self._lookout.expect(listed)
         outcome = await self._steps.run(
             "submit",

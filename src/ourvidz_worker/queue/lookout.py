@@ -14,7 +14,7 @@ from ourvidz_worker.domain.errors import QueueUnavailable
 from ourvidz_worker.domain.health import Depth
 from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.queue.bell import Bell
-from ourvidz_worker.queue.names import LISTS
+from ourvidz_worker.queue.names import LIST_OF, LISTS
 from ourvidz_worker.queue.steps import Steps
 from ourvidz_worker.queue.wire import Wire
 
@@ -31,6 +31,7 @@ class Look(NamedTuple):
     at: float
     writes: int
     lengths: list[int]
+    waiting: list[int]
     leased: list[int]
     over: int
 
@@ -89,7 +90,7 @@ class Lookout:
         last = self._last
         if self._wire.can_block or last is None or not self._is_fresh(last):
             last = await self._ask()
-        pairs = zip(LISTS, last.lengths, last.leased, strict=True)
+        pairs = zip(LIST_OF, last.waiting, last.leased, strict=True)
         return {lane: Depth(waiting=waiting, leased=leased) for lane, waiting, leased in pairs}
 
     async def close(self) -> None:
@@ -145,8 +146,8 @@ class Lookout:
 
     async def _ask(self) -> Look:
         at, writes = self._clock.monotonic(), self._steps.writes
-        lengths, leased, over = await self._steps.run("look")
-        self._last = Look(at, writes, lengths, leased, over)
+        lengths, waiting, leased, over = await self._steps.run("look")
+        self._last = Look(at, writes, lengths, waiting, leased, over)
         return self._last
 
     def _is_fresh(self, look: Look) -> bool:

@@ -7,12 +7,16 @@ ours. The scripts get the same names, as the first lines of their source.
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from ourvidz_worker.domain.job_types import JOB_TYPES
 from ourvidz_worker.domain.lane import Lane
 
 #: The list of each lane (contract Q-1).
 LISTS: Mapping[Lane, str] = MappingProxyType(
     {Lane.IMAGE: "sdxl_queue", Lane.VIDEO: "wan_queue", Lane.CHAT: "chat_queue"}
 )
+
+#: Where a job of each lane is put: an unmanned lane is a guest in another's list (J-2).
+LIST_OF: Mapping[Lane, str] = MappingProxyType({**LISTS, Lane.ADMIN: LISTS[Lane.CHAT]})
 
 #: What is kept under each kind of name; a name is its kind's beginning and whose it is.
 KINDS: Mapping[str, str] = MappingProxyType(
@@ -79,7 +83,7 @@ def dead_letters(listed: str) -> str:
 
 
 def prelude() -> str:
-    """The same names and numbers as Lua, to stand before every script."""
+    """The same names and numbers as Lua, with lanes and job types, to stand before every script."""
     numbers = {
         "DONE_S": DONE_S,
         "RESULT_S": RESULT_S,
@@ -95,11 +99,16 @@ def prelude() -> str:
         "DEEP": DEEP,
         "AGEING_LEASES": AGEING_LEASES,
     }
-    own = ", ".join(f"{lane} = '{listed}'" for lane, listed in LISTS.items())
-    lanes = ", ".join(f"{listed} = '{lane}'" for lane, listed in LISTS.items())
-    listed = ", ".join(f"'{each}'" for each in LISTS.values())
+    types = JOB_TYPES.values()
+    tables = {
+        "LISTS": [f"'{listed}'" for listed in LISTS.values()],
+        "LANES": [f"'{lane}'" for lane in LIST_OF],
+        "LIST_OF": [f"{lane} = '{listed}'" for lane, listed in LIST_OF.items()],
+        "LANE_OF": [f"{listed} = '{lane}'" for lane, listed in LISTS.items()],
+        "KINDS": [f"['{row.name}'] = {{'{row.lane}', {row.priority:d}}}" for row in types],
+        "GUESTS": [f"['{row.name}'] = '{row.lane}'" for row in types if row.lane not in LISTS],
+    }
     lines = [f"local {kind} = '{text}'" for kind, text in KINDS.items()]
     lines += [f"local {kind} = {number}" for kind, number in numbers.items()]
-    lines += [f"local LISTS = {{{listed}}}", f"local LIST_OF = {{{own}}}"]
-    lines += [f"local LANE_OF = {{{lanes}}}"]
+    lines += [f"local {table} = {{{', '.join(items)}}}" for table, items in tables.items()]
     return "\n".join(lines) + "\n"

@@ -55,7 +55,8 @@ LAST_SEED = 2_147_483_647 - 6
 BODIES = st.sampled_from([None, b"{}", b'{"status":"told"}'])
 SECONDS = st.sampled_from([0.0, 1.0, 9.0, 10.0, 60.0])
 TERMS = st.sampled_from([10.0, 60.0])
-WANTED = st.dictionaries(st.sampled_from([Lane.IMAGE, Lane.CHAT]), st.integers(1, 3), min_size=1)
+LANES = (Lane.IMAGE, Lane.CHAT, Lane.ADMIN)
+WANTED = st.dictionaries(st.sampled_from(LANES), st.integers(1, 3), min_size=1)
 PICK = st.tuples(st.integers(0, 3), st.integers(0, 63))
 """Which of the things there are: three in four times one that is current, then its place."""
 
@@ -65,7 +66,7 @@ JOBS = st.builds(
     Job,
     id=st.just(""),
     type=st.just("sdxl_image_fast"),
-    lane=st.sampled_from([Lane.IMAGE, Lane.IMAGE, Lane.IMAGE, Lane.CHAT]),
+    lane=st.sampled_from([Lane.IMAGE, Lane.IMAGE, *LANES]),
     priority=st.sampled_from([*PriorityClass, PriorityClass.NORMAL, PriorityClass.NORMAL]),
     user_id=st.sampled_from(["ann", "ben", "cyd"]),
     payload=st.just(b""),

@@ -64,6 +64,7 @@ async def keeps_lanes_apart(bench: Bench) -> None:
         Lane.CHAT: Depth(waiting=2, leased=1),
         Lane.IMAGE: Depth(waiting=3, leased=0),
         Lane.VIDEO: Depth(waiting=1, leased=2),
+        Lane.ADMIN: Depth(waiting=3, leased=0),
     }
     assert await bench.store.lease("pod", {}, TTL_S) == []
     assert await bench.store.lease("pod", {Lane.IMAGE: 0}, TTL_S) == []

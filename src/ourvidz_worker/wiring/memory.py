@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from ourvidz_worker.clock import Clock
 from ourvidz_worker.config import Config, worker_environment
-from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.domain.lane import START_ORDER, Lane
 from ourvidz_worker.domain.memory import GIB
 from ourvidz_worker.engines import EngineSettings
 from ourvidz_worker.pod.health import Health
@@ -102,7 +102,7 @@ def _meter(
 
 def _computes_on_a_card(config: Config) -> bool:
     """True when a worker would take CUDA if there is any."""
-    engines = {engine_of(config, lane) for lane in Lane}
+    engines = {engine_of(config, lane) for lane in START_ORDER}
     return engines != {"fake"} and not config.device.startswith("cpu")
 
 

@@ -257,7 +257,6 @@ def _leasing(ground: _Ground, memory: Memory) -> Leasing:
         owner=ground.name,
         ttl_s=ground.config.lease_ttl_s,
         may_lease=(memory.may_lease,),
-        answers_for_all=not is_deployed(ground.config),
     )
 
 

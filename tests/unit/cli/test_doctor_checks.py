@@ -151,6 +151,17 @@ def test_a_good_machine_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(line.startswith(("ok ", "warn ")) for line in lines[:-1])
 
 
+@pytest.mark.parametrize("lanes", ["admin", "image,admin"])
+@pytest.mark.usefixtures("quick_machine")
+def test_the_admin_lane_is_not_for_choosing(
+    lanes: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """J-2: every pod serves it."""
+    monkeypatch.setenv("OURVIDZ_LANES", lanes)
+    assert run(["doctor"]) == 1
+    assert "fail OURVIDZ_LANES: must name lanes among image, chat and" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("quick_machine")
 def test_bad_settings_are_findings_each_with_its_cure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

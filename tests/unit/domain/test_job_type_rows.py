@@ -19,7 +19,7 @@ ROWS: dict[str, tuple[object, ...]] = {
     "chat_enhance": (Lane.CHAT, 0, 0, 0, 0, 0, 90),
     "chat_conversation": (Lane.CHAT, 0, 0, 0, 0, 0, 90),
     "chat_unrestricted": (Lane.CHAT, 0, 0, 0, 0, 0, 90),
-    "admin_utilities": (Lane.CHAT, 0, 0, 0, 0, 0, 90),
+    "admin_utilities": (Lane.ADMIN, 0, 0, 0, 0, 0, 90),
 }
 
 

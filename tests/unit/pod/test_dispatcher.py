@@ -26,14 +26,14 @@ pytestmark = pytest.mark.anyio
 class Pod:
     """A scene with a dispatcher that runs."""
 
-    def __init__(self, scene: Scene, **options: object) -> None:
+    def __init__(self, scene: Scene, *, lane: Lane = Lane.IMAGE, **options: object) -> None:
         self.scene = scene
         self.counted: list[str] = []
         self.failed_at: list[float] = []
         self.news = asyncio.Event()
         leasing = Leasing(owner="pod", ttl_s=60.0, jitter=lambda: 1.0, **options)  # type: ignore[arg-type]
         self.dispatcher = Dispatcher(
-            {Lane.IMAGE: scene.supervisor},
+            {lane: scene.supervisor},
             scene.ports,
             leasing,
             count=self.counted.append,
@@ -235,7 +235,7 @@ def test_waits_double_to_half_a_minute_and_begin_anew() -> None:
 async def test_a_question_about_the_pod_needs_no_chat_model(scene: Scene) -> None:
     """J-2: this pod serves the image lane alone, and answers all the same."""
     await submit_other(scene, "admin_utilities", "question")
-    pod = Pod(scene, answers_for_all=True)
+    pod = Pod(scene)
     await scene.until(lambda: bool(pod.counted))
     record = await scene.record("question")
     assert record.status is Status.COMPLETED
@@ -244,15 +244,47 @@ async def test_a_question_about_the_pod_needs_no_chat_model(scene: Scene) -> Non
     await pod.close()
 
 
-async def test_a_job_that_this_pod_cannot_run_goes_back(scene: Scene) -> None:
-    """Q-9: unburnt, and nobody is told of work that never began."""
+@pytest.mark.parametrize("why", ["away", "failed"])
+async def test_a_question_about_the_pod_does_not_wait_for_the_chat_model(
+    scene: Scene, why: str
+) -> None:
+    """J-2: with the chat worker unloaded or ended, talk waits and questions do not."""
     await submit_other(scene, "chat_enhance", "talk")
-    pod = Pod(scene, answers_for_all=True)
-    await scene.until(lambda: pod.dispatcher.held == 1)
-    await scene.until(lambda: pod.dispatcher.held == 0)
+    if why == "failed":
+        scene.player.process.ended.set_result(3)
+        await scene.until(lambda: scene.supervisor.state is not WorkerState.READY)
+    pod = Pod(scene, lane=Lane.CHAT, may_lease=(lambda lane: why != "away",))
+    await submit_other(scene, "admin_utilities", "question")
+    await scene.until(lambda: bool(pod.counted))
+    assert (await scene.record("question")).status is Status.COMPLETED
+    talk = await scene.record("talk")
+    assert (talk.status, talk.tries) == (Status.WAITING, 0)
+    await pod.close()
+
+
+async def test_questions_take_no_room_from_a_lane(scene: Scene) -> None:
+    """J-2: they are answered beside a worker that is full."""
+    for number in range(4):
+        await scene.submit(id=f"job-{number}")
+    pod = Pod(scene)
+    await scene.given()
+    for number in range(9):
+        await submit_other(scene, "admin_utilities", f"question-{number}")
+    await scene.until(lambda: len(pod.counted) == 9)
+    assert len(scene.runs()) == 1
+    assert pod.dispatcher.held == 2
+    await pod.close()
+
+
+async def test_a_job_of_a_lane_that_is_not_served_is_not_taken(scene: Scene) -> None:
+    """Q-9: it waits for a pod that can run it, and nobody is told of work that never began."""
+    await submit_other(scene, "chat_enhance", "talk")
+    await submit_other(scene, "admin_utilities", "question")
+    pod = Pod(scene)
+    await scene.until(lambda: bool(pod.counted))
     record = await scene.record("talk")
     assert (record.status, record.tries) == (Status.WAITING, 0)
-    assert await scene.owed() == []
+    assert await waiting(scene, Lane.CHAT) == 1
     await pod.close()
 
 

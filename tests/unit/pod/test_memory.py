@@ -8,7 +8,7 @@ import pytest
 from tests.unit.pod.memory_scene import LOAD_S, Desk
 
 from ourvidz_worker.domain.errors import Unavailable
-from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.domain.lane import START_ORDER, Lane
 from ourvidz_worker.domain.memory import GIB, Why
 from ourvidz_worker.domain.messages import Failed
 from ourvidz_worker.pod.memory import AFTER_FAILURE_S
@@ -31,7 +31,7 @@ async def test_the_start_loads_by_priority_while_it_fits(desk: Desk) -> None:
     assert desk.started == [Lane.IMAGE, Lane.CHAT]
     assert desk.up() == {Lane.IMAGE, Lane.CHAT}
     assert desk.events() == [("load", "sdxl", "start", None), ("load", "chat", "start", None)]
-    assert [desk.memory.may_lease(lane) for lane in Lane] == [True, True, False]
+    assert [desk.memory.may_lease(lane) for lane in START_ORDER] == [True, True, False]
 
 
 async def test_a_small_card_starts_what_fits_and_no_device_starts_all() -> None:
@@ -232,3 +232,14 @@ async def test_the_log_tells_every_minute_how_the_device_is(
 async def _evict(desk: Desk, lane: Lane) -> None:
     async with desk.broker.lock:
         await desk.broker.evict(lane, Why.ROOM)
+
+
+async def test_questions_about_the_pod_bring_no_model_back(desk: Desk) -> None:
+    """J-2: they need none, however many wait."""
+    await desk.memory.unload([Lane.VIDEO])
+    desk.wait_in(Lane.ADMIN, 9)
+    await desk.pass_time(300)
+    assert desk.up() == {Lane.IMAGE, Lane.CHAT}
+    desk.wait_in(Lane.VIDEO, 1)
+    await desk.pass_time(60)
+    assert Lane.VIDEO in desk.up()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.domain.lane import START_ORDER, Lane
 from ourvidz_worker.domain.memory import GIB, Pressure, Residence, Why
 from ourvidz_worker.residency.budgets import BUDGETS, budget_of, fraction_of
 from ourvidz_worker.residency.ledger import Entry
@@ -64,7 +64,7 @@ entries_ = st.builds(
             idle,
             load,
             released,
-        ) in zip(Lane, states, strict=True)
+        ) in zip(START_ORDER, states, strict=True)
     ),
     st.tuples(
         *[
@@ -80,14 +80,14 @@ entries_ = st.builds(
                 st.none() | st.floats(0, 100),
                 st.booleans(),
             )
-            for _ in Lane
+            for _ in START_ORDER
         ]
     ),
 )
 sizes = st.integers(0, 80).map(lambda gib: gib * GIB)
 
 
-@given(entries_, sizes, st.sampled_from(Lane), sizes, st.booleans())
+@given(entries_, sizes, st.sampled_from(START_ORDER), sizes, st.booleans())
 def test_room_is_made_by_the_table_and_never_for_nothing(
     entries: tuple[Entry, ...], free: int, lane: Lane, need: int, force: bool
 ) -> None:
@@ -249,7 +249,7 @@ def test_predictions_follow_rates_and_fill_free_room_alone() -> None:
     assert foresee((replace(expected, peak_bytes=GIB),), 11 * GIB) is None
 
 
-@pytest.mark.parametrize(("lane", "total"), [*product(Lane, (24, 48, 80))])
+@pytest.mark.parametrize(("lane", "total"), [*product(START_ORDER, (24, 48, 80))])
 def test_every_worker_fits_alone_and_its_share_is_budget_over_total(lane: Lane, total: int) -> None:
     """M-1: on other cards the fraction is budget/total; an operator's own share counts."""
     size = total * GIB

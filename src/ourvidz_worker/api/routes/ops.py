@@ -1,7 +1,8 @@
 """What an operator's tools ask: health, metrics, and the interface's own description."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import msgspec
 from starlette.responses import Response
@@ -16,7 +17,10 @@ from ourvidz_worker.domain.times import rfc3339
 HEALTHY = frozenset({"healthy", "starting", "degraded"})
 """The states that answer 200; the others answer 503 (H-12)."""
 
-QUEUE_NAMES = {Lane.IMAGE: "sdxl", Lane.VIDEO: "wan", Lane.CHAT: "chat"}
+#: The contract's three queues, and the lanes whose jobs lie in each.
+QUEUES: Mapping[str, tuple[Lane, ...]] = MappingProxyType(
+    {"sdxl": (Lane.IMAGE,), "wan": (Lane.VIDEO,), "chat": (Lane.CHAT, Lane.ADMIN)}
+)
 
 CAPABILITIES = {"chat": True, "enhancement": True, "generation": True, "jobs": True}
 
@@ -53,7 +57,9 @@ async def health(call: Call) -> Response:
     """Tell how the pod is; 503 when it drains or its engines are dead."""
     site = call.site
     view = site.pod.health(site.side)
-    depths = {name: view.queue.get(lane, Depth()) for lane, name in QUEUE_NAMES.items()}
+    depths = {
+        name: [view.queue.get(lane, Depth()) for lane in lanes] for name, lanes in QUEUES.items()
+    }
     reply = HealthReply(
         status=view.status,
         worker_type=site.side,
@@ -62,8 +68,11 @@ async def health(call: Call) -> Response:
         endpoints=tuple(filter(is_speakable, site.endpoints)),
         capabilities=CAPABILITIES,
         queue={
-            name: QueueView(waiting=depth.waiting, in_progress=depth.leased)
-            for name, depth in depths.items()
+            name: QueueView(
+                waiting=sum(depth.waiting for depth in several),
+                in_progress=sum(depth.leased for depth in several),
+            )
+            for name, several in depths.items()
         },
         models_loaded=MODELS_LOADED | view.models_loaded,
         draining=view.draining,

@@ -1,8 +1,7 @@
 -- Lease waiting elements: at most so many of each lane, in the order of the port, among the first
 -- of each list. Asked again with the same nonce, the same leases are given again.
 local nonce, ttl = ARGV[3], tonumber(ARGV[4])
-local wanted, served, kinds = cjson.decode(ARGV[5]), cjson.decode(ARGV[6]), cjson.decode(ARGV[7])
-local deepest, longest = 8, 65536
+local wanted, served = cjson.decode(ARGV[5]), cjson.decode(ARGV[6])
 
 local function answer(leases, dropped)
   local lengths = {}
@@ -34,37 +33,9 @@ if last then
   if last[1] == nonce then return again(last) end
 end
 
-local function text(value)
-  return type(value) == 'string' and #value <= 128 and value or nil
-end
-
--- The job object inside an element, as far as can be told here; the pod decides.
-local function sniff(raw)
-  if #raw > longest then return {} end
-  local value = raw
-  for _ = 1, deepest do
-    if type(value) == 'string' then
-      local good, inner = pcall(cjson.decode, value)
-      if not good then return {} end
-      value = inner
-    elseif type(value) ~= 'table' then
-      return {}
-    elseif value[1] ~= nil and value[2] == nil then
-      value = value[1]
-    elseif value.id ~= nil or value.job_id ~= nil or value.jobId ~= nil or value.type ~= nil
-        or value.job_type ~= nil or value.data == nil then
-      return value
-    else
-      value = value.data
-    end
-  end
-  return {}
-end
-
 local function describe(key, raw, list)
   local job = sniff(raw)
-  local kind = text(job.type) or text(job.job_type) or ''
-  local row = kinds[kind] or kinds[string.gsub(kind, '^wan_', '', 1)]
+  local row = row_of(job)
   local lane, class = LANE_OF[list], 1
   if row then lane, class = row[1], row[2] end
   local user = text(job.user_id) or text(job.userId) or ''
@@ -104,10 +75,11 @@ end
 
 local ready = {}
 
--- The elements of a list from one place on, as many as a window holds.
-local function read(list, first)
+-- The elements of a list from one place on, as many as a window holds; or only guests among them.
+local function read(list, first, only_guests)
   local seen, fresh = {}, {}
   for place, raw in ipairs(redis.call('LRANGE', list, first, first + WINDOW - 1)) do
+    if only_guests and not names_guest(raw) then seen[raw] = true end
     local item = not seen[raw] and look(list, raw, first + place)
     seen[raw] = true
     if item then
@@ -128,7 +100,7 @@ for _, each in ipairs(wanted) do
   local length = math.min(redis.call('LLEN', list), DEEP)
   for first = WINDOW, length - 1, WINDOW do
     if each[2] < 1 or ready[lane] then break end
-    read(list, first)
+    read(list, first, is_guest(lane))
   end
 end
 

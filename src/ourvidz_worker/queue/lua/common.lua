@@ -95,3 +95,51 @@ local function give_back_all(entries, at, event)
   end
   return rows
 end
+
+local deepest, longest = 8, 65536
+
+local function text(value)
+  return type(value) == 'string' and #value <= 128 and value or nil
+end
+
+-- The job object inside an element, as far as can be told here; the pod decides.
+local function sniff(raw)
+  if #raw > longest then return {} end
+  local value = raw
+  for _ = 1, deepest do
+    if type(value) == 'string' then
+      local good, inner = pcall(cjson.decode, value)
+      if not good then return {} end
+      value = inner
+    elseif type(value) ~= 'table' then
+      return {}
+    elseif value[1] ~= nil and value[2] == nil then
+      value = value[1]
+    elseif value.id ~= nil or value.job_id ~= nil or value.jobId ~= nil or value.type ~= nil
+        or value.job_type ~= nil or value.data == nil then
+      return value
+    else
+      value = value.data
+    end
+  end
+  return {}
+end
+
+-- The row of a job object's type, or nil.
+local function row_of(job)
+  local kind = text(job.type) or text(job.job_type) or ''
+  return KINDS[kind] or KINDS[string.gsub(kind, '^wan_', '', 1)]
+end
+
+-- True for a lane whose jobs lie in another's list.
+local function is_guest(lane)
+  return LANE_OF[LIST_OF[lane]] ~= lane
+end
+
+-- True when an element may be a guest's: a cheap look before the whole one.
+local function names_guest(raw)
+  for kind in pairs(GUESTS) do
+    if string.find(raw, kind, 1, true) then return true end
+  end
+  return false
+end

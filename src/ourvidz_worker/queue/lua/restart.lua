@@ -4,8 +4,8 @@ local at, event = ARGV[3], ARGV[4]
 redis.call('ZADD', PODS, now + POD_MS, pod)
 redis.call('DEL', REPLAY .. pod)
 local ours = {}
-for _, list in ipairs(LISTS) do
-  for _, entry in ipairs(redis.call('ZRANGE', LEASES .. LANE_OF[list], 0, -1)) do
+for _, lane in ipairs(LANES) do
+  for _, entry in ipairs(redis.call('ZRANGE', LEASES .. lane, 0, -1)) do
     if redis.call('HGET', ENTRY .. entry, 'owner') == pod then ours[#ours + 1] = entry end
   end
 end

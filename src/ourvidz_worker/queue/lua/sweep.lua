@@ -5,8 +5,7 @@ local few = 100
 redis.call('ZADD', PODS, now + POD_MS, pod)
 
 local lapsed = {}
-for _, list in ipairs(LISTS) do
-  local lane = LANE_OF[list]
+for _, lane in ipairs(LANES) do
   for _, entry in ipairs(redis.call('ZRANGEBYSCORE', LEASES .. lane, '-inf', now)) do
     if redis.call('HGET', ENTRY .. entry, 'raw') then
       lapsed[#lapsed + 1] = entry
