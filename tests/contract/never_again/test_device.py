@@ -31,7 +31,7 @@ AT_ONCE_S = 1.0
 """Far above what `/health` takes (its own figure is a bench's), far below what it must not wait
 for: the load of a model, or a job."""
 
-ASKED = 20
+ASKED = 10
 STEPS: Payload = {"num_inference_steps": 60, "sample_steps": 60}
 SHORT: Payload = {"num_inference_steps": 2, "sample_steps": 2}
 

@@ -25,7 +25,7 @@ from ourvidz_worker.testing.supabase import Application, Fault
 from ourvidz_worker.testing.supabase.payloads import Payload, Seed
 
 PATIENCE_S = 30.0
-LOOK_S = 0.02
+LOOK_S = 0.05
 ENDS = frozenset({"completed", "failed"})
 USER = "user-1"
 SECRET = "callback-secret-of-the-pod"

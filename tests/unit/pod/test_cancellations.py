@@ -158,6 +158,25 @@ async def test_a_row_cancelled_under_way_stops_the_run_and_leaves_no_file(scene:
     assert await scene.owed() == ["processing"]
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["done", "failed"])
+async def test_a_row_cancelled_between_two_looks_counts_before_the_end_is_told(
+    scene: Scene, fails: bool
+) -> None:
+    """K-10, K-20: no terminal callback after a cancel, and no file."""
+    await scene.submit()
+    _, task = await scene.begin()
+    run = await scene.given()
+    scene.rows.states["job"] = RowState.CANCELLED
+    if fails:
+        scene.fail(run, "INVALID_PROMPT")
+    else:
+        scene.finish(run)
+    await task
+    assert (await scene.record()).status is Status.CANCELLED
+    assert scene.files() == []
+    assert await scene.owed() == ["processing"]
+
+
 async def test_what_an_earlier_try_stored_goes_with_a_cancelled_job(scene: Scene) -> None:
     """K-20, U-4: a try that was killed after its upload left files under the same keys."""
     await scene.submit()
