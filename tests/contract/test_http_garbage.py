@@ -87,7 +87,7 @@ def test_any_body_to_any_route(
     row: Row, body: bytes, media_type: str | None, query: dict[str, str]
 ) -> None:
     headers = {} if media_type is None else {"Content-Type": media_type}
-    path = row.path.format(job_id="j")
+    path = row.path.format(job_id="j", letter_id="l", callback_id="7")
     check(
         exchange(
             lambda client: client.request(
@@ -102,7 +102,7 @@ def test_any_body_to_any_route(
 @given(body=AS_JSON)
 def test_any_object_to_any_route(row: Row, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
-    path = row.path.format(job_id="j")
+    path = row.path.format(job_id="j", letter_id="l", callback_id="7")
     check(exchange(lambda client: client.request(row.method, path, content=body, headers=headers)))
 
 
