@@ -111,6 +111,10 @@ class Application:
         """What the user's button does: the row changes, the element stays (K-20)."""
         self._rows.execute("UPDATE jobs SET status = 'cancelled' WHERE id = %s", (job_id,))
 
+    def reopen(self, job_id: str) -> None:
+        """What an operator does before a job that failed is worked once more (K-20)."""
+        self._rows.execute("UPDATE jobs SET status = 'queued' WHERE id = %s", (job_id,))
+
     def row(self, job_id: str) -> dict[str, Any]:
         """The job's row."""
         found = self._rows.execute("SELECT * FROM jobs WHERE id = %s", (job_id,)).fetchone()
