@@ -33,11 +33,13 @@ PICTURES = {**SETTINGS, "OURVIDZ_LANES": "image"}
 def world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
-    """Each of the two worlds; every test has a pod of its own."""
+    """Each of the two worlds; most tests have a pod of their own."""
     with world_of(request.param, tmp_path_factory.mktemp("kills")) as made:
         yield made
         made.mend()
 
+
+Survivor = tuple[PodProcess, list[str], set[int]]
 
 beside = pytest.mark.parametrize("world", ["deployed"], indirect=True)
 """A folder does not keep anybody waiting."""
@@ -75,16 +77,41 @@ def kill_pod(pod: PodProcess) -> None:
     assert alive == []
 
 
-def test_05_workers_killed_at_work(world: World) -> None:
-    """Q-5..7: all three at once; each job is done by a second try."""
-    with world.running("worker-kill", **SETTINGS) as pod:
+@pytest.fixture(scope="module")
+def survivor(world: World) -> Iterator[Survivor]:
+    """A pod whose workers were all killed at work; its jobs, and the processes that are gone."""
+    with world.running("survivor", **SETTINGS) as pod:
         jobs = hand_in_all(world)
         until(lambda: all(world.statuses(job) for job in jobs))
-        for worker in workers_of(pod):
+        killed = workers_of(pod)
+        for worker in killed:
             worker.kill()
         check_done(world, jobs)
-        for job in jobs:
-            assert world.end_of(job).body["metadata"]["attempts"] == 2
+        yield pod, jobs, {worker.pid for worker in killed}
+
+
+def test_05_workers_killed_at_work(world: World, survivor: Survivor) -> None:
+    """Q-5..7: all three at once; each job was done by a second try."""
+    _, jobs, killed = survivor
+    assert len(killed) == len(jobs)
+    for job in jobs:
+        assert world.end_of(job).body["metadata"]["attempts"] == 2
+
+
+def test_36_a_crashed_worker_is_restarted_once_and_a_stop_leaves_nothing(
+    world: World, survivor: Survivor
+) -> None:
+    """O-4, O-5: one new process for each crash; a drained pod exits 0 with no process left."""
+    pod, _, killed = survivor
+    check_done(world, hand_in_all(world))
+    started = [record["lane"] for record in records(pod, "worker_started")]
+    assert sorted(started) == sorted(2 * LANES)
+    assert [len(workers_of(pod, lane)) for lane in LANES] == [1, 1, 1]
+    assert not killed & {worker.pid for worker in workers_of(pod)}
+    family = psutil.Process(pod.pid).children(recursive=True)
+    assert pod.stop() == 0
+    _, alive = psutil.wait_procs(family, timeout=END_S)
+    assert alive == []
 
 
 def test_05_the_pod_killed_at_work(world: World) -> None:
@@ -147,23 +174,3 @@ def test_05_a_job_that_kills_every_worker_is_reported(world: World) -> None:
             letters = client.lrange("sdxl_queue:dead", 0, -1)
         assert isinstance(letters, list)
         assert [letter for letter in letters if job.encode() in letter]
-
-
-def test_36_a_crashed_worker_is_restarted_once_and_a_stop_leaves_nothing(world: World) -> None:
-    """O-4, O-5: one new process for each crash; a drained pod exits 0 with no process left."""
-    with world.running("restart", **SETTINGS) as pod:
-        until(lambda: len(records(pod, "worker_ready")) == len(LANES))
-        before = {worker.pid for worker in workers_of(pod)}
-        for worker in workers_of(pod):
-            worker.kill()
-        until(lambda: len(records(pod, "worker_ready")) == 2 * len(LANES))
-        check_done(world, hand_in_all(world))
-        started = [record["lane"] for record in records(pod, "worker_started")]
-        assert sorted(started) == sorted(2 * LANES)
-        after = workers_of(pod)
-        assert [len(workers_of(pod, lane)) for lane in LANES] == [1, 1, 1]
-        assert not before & {worker.pid for worker in after}
-        family = psutil.Process(pod.pid).children(recursive=True)
-        assert pod.stop() == 0
-        _, alive = psutil.wait_procs(family, timeout=END_S)
-        assert alive == []
