@@ -5,7 +5,8 @@ from tools.pocket.stage_chat_eval import FirstWord
 
 def test_the_first_piece_counts_and_no_other() -> None:
     gate = FirstWord()
-    assert gate.first is None
+    before = gate.first
+    assert before is None
     gate.text("One", 1)
     noted = gate.first
     assert noted is not None
