@@ -66,7 +66,7 @@ WISHES = (
     Wish(
         "clip",
         "video_fast",
-        "a red apple spins on a blue background",
+        "a red heart grows on a white background",
         {"seed": 11, "guidance": 2.5},
     ),
 )
