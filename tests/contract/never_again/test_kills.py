@@ -80,7 +80,8 @@ def kill_pod(pod: PodProcess) -> None:
 @pytest.fixture(scope="module")
 def survivor(world: World) -> Iterator[Survivor]:
     """A pod whose workers were all killed at work; its jobs, and the processes that are gone."""
-    with world.running("survivor", **SETTINGS) as pod:
+    slower = {**SETTINGS, "OURVIDZ_FAKE_OPTIONS": '{"steps_s": 0.1}'}
+    with world.running("survivor", **slower) as pod:
         jobs = hand_in_all(world)
         until(lambda: all(world.statuses(job) for job in jobs))
         killed = workers_of(pod)
