@@ -25,6 +25,10 @@ HALF_S = 300.0
 LONGEST_WAIT_S = 60.0
 """Between two tries (K-11). While a store is asked the clock may run on, so more is allowed."""
 
+JITTER = 0.97
+"""No wait comes to whole seconds, so that none is as long as a call's deadline: the clock tells
+calls from waits by their length."""
+
 JOBS = ("one", "two", "three")
 
 
@@ -91,7 +95,7 @@ class Life:
         self.queue = queue
         self._clock = clock
         self._sender = CallbackSender(url, Signer(callback_secret="s" * 32), clock)
-        pump = OutboxPump(queue, self._sender, clock, lambda: 1.0)
+        pump = OutboxPump(queue, self._sender, clock, lambda: JITTER)
         self._pumping = asyncio.create_task(pump.run(asyncio.Event()))
 
     async def passes(self, seconds: float) -> None:

@@ -109,7 +109,11 @@ def replies(pod: Pod) -> list[Reply]:
 def paths() -> list[str]:
     """Every address, with a job that is there and one that is not."""
     known = sorted({row.path for row in ROWS})
-    filled = {path.format(job_id=job, index=0) for path in known for job in (JOB, "none")}
+    filled = {
+        path.format(job_id=job, index=0, letter_id="none", callback_id=0)
+        for path in known
+        for job in (JOB, "none")
+    }
     return [*sorted(filled), *OTHER_PATHS]
 
 
