@@ -33,8 +33,9 @@ up: $(VENV)/.run ## serve on this machine until Ctrl-C
 check: $(VENV)/.dev ## gates, unit and contract tests (under 4 minutes)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tools/check
 
-test: check ## everything: check and the end-to-end tests
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/e2e -m e2e
+test: $(VENV)/.dev ## everything: check with its coverage, and the tests with real pods
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tools/check --cover
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/e2e tests/contract -m e2e
 
 fmt: $(VENV)/.dev ## format the code
 	$(VENV)/bin/ruff format src tests tools bench

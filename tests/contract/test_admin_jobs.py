@@ -18,6 +18,8 @@ from tests.contract.never_again.worlds import (
 
 from ourvidz_worker.testing.pod_process import PodProcess
 
+pytestmark = pytest.mark.e2e
+
 FAILS = '{"fail_load": true}'
 
 

@@ -20,6 +20,8 @@ from ourvidz_worker.testing.pod_process import PodProcess
 from ourvidz_worker.testing.supabase import Fault
 from ourvidz_worker.testing.supabase.payloads import text_to_image
 
+pytestmark = pytest.mark.e2e
+
 Say = Callable[..., list[list[str]]]
 """Runs a command against a pod; its lines, parted at the tabs."""
 

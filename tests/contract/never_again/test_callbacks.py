@@ -20,6 +20,8 @@ from tests.contract.never_again.worlds import (
 from ourvidz_worker.testing.supabase import digest
 from ourvidz_worker.testing.supabase.payloads import Payload, chat, text_to_image, video
 
+pytestmark = pytest.mark.e2e
+
 SHORT: Payload = {"num_inference_steps": 1, "sample_steps": 1}
 
 

@@ -18,6 +18,8 @@ from tests.contract.never_again.worlds import (
 from ourvidz_worker.testing.pod_process import PodProcess
 from ourvidz_worker.testing.supabase.payloads import Payload, text_to_image, video
 
+pytestmark = pytest.mark.e2e
+
 FREE_WITHIN_S = 10.0
 """How long a cancelled job may keep the device."""
 

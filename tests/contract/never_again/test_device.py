@@ -21,6 +21,8 @@ from tests.contract.never_again.worlds import (
 from ourvidz_worker.testing.pod_process import PodProcess
 from ourvidz_worker.testing.supabase.payloads import Payload, text_to_image, video
 
+pytestmark = pytest.mark.e2e
+
 CARD = {
     "OURVIDZ_DEVICE_MEMORY_GB": "48",
     "OURVIDZ_FAKE_OPTIONS": '{"steps_s": 0.03, "load_s": 1.0}',

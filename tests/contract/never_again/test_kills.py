@@ -21,6 +21,8 @@ from ourvidz_worker.testing.pod_process import PodProcess
 from ourvidz_worker.testing.supabase import Fault
 from ourvidz_worker.testing.supabase.payloads import Payload, chat, text_to_image, video
 
+pytestmark = pytest.mark.e2e
+
 END_S = 10.0
 LANES = ("image", "video", "chat")
 STEPS: Payload = {"num_inference_steps": 20, "sample_steps": 20, "max_tokens": 20}

@@ -11,6 +11,8 @@ from tests.contract.never_again.worlds import KINDS, Deployed, World, seed, unti
 from ourvidz_worker.testing.supabase import ENCODINGS, list_of
 from ourvidz_worker.testing.supabase.payloads import Payload, chat, text_to_image, video
 
+pytestmark = pytest.mark.e2e
+
 BUILDERS: dict[str, Callable[..., Payload]] = {"image": text_to_image, "video": video, "chat": chat}
 
 GARBAGE = (

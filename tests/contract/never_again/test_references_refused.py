@@ -26,6 +26,8 @@ from ourvidz_worker.testing.clock import FakeClock
 from ourvidz_worker.testing.supabase import Fault, digest
 from ourvidz_worker.testing.supabase.payloads import Payload, modify, text_to_image, video
 
+pytestmark = pytest.mark.e2e
+
 MAX_BYTES = 20_000
 REFUSED = "REFERENCE_FRAME_ERROR"
 

@@ -15,6 +15,8 @@ from ourvidz_worker.testing.deployment import FAKE
 from ourvidz_worker.testing.pod_process import free_ports
 from ourvidz_worker.testing.supabase import Application, CallClock, Fault, SupabaseEmulator
 
+pytestmark = pytest.mark.e2e
+
 REPAIRED_WITHIN_S = 120.0
 FIELDS = ("workerUrl", "chatWorkerUrl")
 WRITERS = ("update-worker-url", "register-chat-worker")

@@ -21,6 +21,8 @@ from ourvidz_worker.domain.errors import BadReference, OurvidzError
 from ourvidz_worker.domain.intake import image, video
 from ourvidz_worker.testing.desks import FakePod, client_of
 
+pytestmark = pytest.mark.e2e
+
 CANARY = "canary-5f1c"
 SECRETS = {
     "WAN_WORKER_API_KEY": f"{CANARY}-wan-key",

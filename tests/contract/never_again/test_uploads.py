@@ -8,6 +8,8 @@ from tests.contract.never_again.worlds import KINDS, Deployed, World, seed, unti
 from ourvidz_worker.testing.supabase import Fault
 from ourvidz_worker.testing.supabase.payloads import Payload, text_to_image, video
 
+pytestmark = pytest.mark.e2e
+
 SHORT: Payload = {"num_inference_steps": 1, "sample_steps": 1}
 
 LOST = {"picture": "0.png", "clip": "0.mp4", "batch": "1.png"}
