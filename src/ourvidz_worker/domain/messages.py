@@ -8,6 +8,7 @@ import msgspec
 from ourvidz_worker.domain.artifact import Artifact, Metadata
 from ourvidz_worker.domain.receipt import Receipt
 from ourvidz_worker.domain.request import Request
+from ourvidz_worker.domain.text_reply import TokenChoice
 
 # ---- commands -----------------------------------------------------------------------------
 
@@ -118,11 +119,15 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, tag="preview", tag_fiel
 
 
 class TextPiece(msgspec.Struct, frozen=True, kw_only=True, tag="text", tag_field="message"):
-    """New text of a chat attempt, to be shown as it comes."""
+    """New text of a chat attempt, to be shown as it comes; `tokens` counts all so far.
+
+    `choices` are the tokens since the last piece, where their chances were asked for.
+    """
 
     attempt_id: str
     text: str
     tokens: int
+    choices: tuple[TokenChoice, ...] = ()
 
 
 class Computed(msgspec.Struct, frozen=True, kw_only=True, tag="computed", tag_field="message"):

@@ -19,7 +19,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """How tokens are drawn (contract 2.3); the defaults are the contract's, never a model's."""
+    """How tokens are drawn (contract 2.3); the defaults are the contract's, never a model's.
+
+    `logprobs` asks for the natural logarithms of chances: of each token drawn, and of so many of
+    the likeliest beside it (0..20).
+    """
 
     max_tokens: int = 512
     temperature: float = 0.7
@@ -30,6 +34,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     repetition_penalty: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    logprobs: int | None = None
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
