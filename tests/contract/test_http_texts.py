@@ -11,6 +11,7 @@ import pytest
 from ourvidz_worker.api.call import ApiSettings
 from ourvidz_worker.domain.errors import InvalidPrompt
 from ourvidz_worker.domain.request import ChatRequest, Message
+from ourvidz_worker.domain.text_reply import TextPart
 from ourvidz_worker.telemetry.log import Action
 from ourvidz_worker.testing.desks import VERSION, FakePod, client_of
 
@@ -157,8 +158,8 @@ async def test_a_stream_that_breaks_says_so_at_its_end() -> None:
 
 
 async def test_a_text_without_a_reply_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def endless(request: ChatRequest) -> AsyncIterator[str]:
-        yield "a piece"
+    async def endless(request: ChatRequest) -> AsyncIterator[TextPart]:
+        yield TextPart(text="a piece")
 
     pod = FakePod()
     monkeypatch.setattr(pod.texts, "stream", endless)

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from ourvidz_worker.domain.request import ChatRequest, Message, Sampling
+from ourvidz_worker.domain.text_reply import TokenChoice
 from ourvidz_worker.engines import EngineSettings, Task, make_engine
 from ourvidz_worker.testing.gate import RecordingGate
 
@@ -32,11 +33,11 @@ class FirstWord(RecordingGate):
         super().__init__()
         self.first: tuple[float, float] | None = None
 
-    def text(self, piece: str, tokens: int) -> None:
+    def text(self, piece: str, tokens: int, choices: tuple[TokenChoice, ...] = ()) -> None:
         """Note the time of the first piece."""
         if self.first is None:
             self.first = (time.monotonic(), time.process_time())
-        super().text(piece, tokens)
+        super().text(piece, tokens, choices)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

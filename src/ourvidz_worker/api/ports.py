@@ -10,7 +10,7 @@ from ourvidz_worker.domain.job import Status
 from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.domain.memory import MemoryReport, MemoryStatus, OperationReply, Order
 from ourvidz_worker.domain.request import ChatRequest
-from ourvidz_worker.domain.text_reply import TextReply
+from ourvidz_worker.domain.text_reply import TextPart, TextReply
 from ourvidz_worker.queue import CancelOutcome, DeadCallback, DeadLetter, JobRecord
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "MemoryDesk",
     "PodView",
     "TextDesk",
+    "TextPart",
     "TextReply",
 ]
 
@@ -71,8 +72,8 @@ class JobDesk(Protocol):
 class TextDesk(Protocol):
     """Generates text while the caller waits."""
 
-    def stream(self, request: ChatRequest) -> AsyncIterator[str | TextReply]:
-        """Pieces of text as they come, then one `TextReply`.
+    def stream(self, request: ChatRequest) -> AsyncIterator[TextPart | TextReply]:
+        """The text part by part as it comes, then one `TextReply`.
 
         Closing the iterator cancels the work. Raises `InvalidPrompt`, `Refused`, `Unavailable`,
         `DeadlinePassed` and other `AttemptError`s.

@@ -16,6 +16,7 @@ from ourvidz_worker.domain.artifact import Artifact, Metadata
 from ourvidz_worker.domain.messages import Description
 from ourvidz_worker.domain.receipt import Difference
 from ourvidz_worker.domain.request import Request
+from ourvidz_worker.domain.text_reply import TokenChoice
 
 Work = TypeVar("Work")
 """An engine's own state of one attempt, passed from stage to stage."""
@@ -32,8 +33,11 @@ class Gate(Protocol):
         """Offer a small picture; `make` writes it as WEBP only if one is wanted now."""
         ...
 
-    def text(self, piece: str, tokens: int) -> None:
-        """Hand out new text as it comes; `tokens` counts all generated so far."""
+    def text(self, piece: str, tokens: int, choices: tuple[TokenChoice, ...] = ()) -> None:
+        """Hand out new text as it comes; `tokens` counts all generated so far.
+
+        `choices` are the tokens since the last piece, where their chances were asked for.
+        """
         ...
 
     def ask(self) -> None:

@@ -24,7 +24,7 @@ from ourvidz_worker.domain.messages import (
     TextPiece,
 )
 from ourvidz_worker.domain.request import ChatRequest
-from ourvidz_worker.domain.text_reply import TextReply
+from ourvidz_worker.domain.text_reply import TextPart, TextReply, TokenChoice
 from ourvidz_worker.pod.outcomes import error_of
 from ourvidz_worker.pod.slots import Slot
 from ourvidz_worker.pod.supervisor import Supervisor
@@ -59,23 +59,26 @@ class Conversation:
     count: Callable[[str], None]
     summon: Callable[[float], Awaitable[float]] | None = None
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[str | TextReply, None]:
-        """Pieces of text as they come, then the whole reply; closing it cancels the work."""
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[TextPart | TextReply, None]:
+        """The text part by part, then the whole reply; closing it cancels the work.
+
+        A part may hold choices alone: the text of their tokens comes with a later one.
+        """
         await self.admit(request)
         waited_s = 0.0
         if self.summon is not None:
             waited_s = await self.summon(self.deadline_s * SUMMON_SHARE)
         worker = self._ready_worker()
         run = self._run_of(request, self.deadline_s - waited_s)
-        inbox: asyncio.Queue[str | Outcome] = asyncio.Queue()
+        inbox: asyncio.Queue[TextPart | None] = asyncio.Queue()
         working = asyncio.create_task(self._work(worker, run, inbox))
-        working.add_done_callback(lambda _: inbox.put_nowait(""))
+        working.add_done_callback(lambda _: inbox.put_nowait(None))
+        choices: list[TokenChoice] = []
         try:
-            while not (working.done() and inbox.empty()):
-                piece = await inbox.get()
-                if piece and isinstance(piece, str):
-                    yield piece
-            yield reply_of(working.result())
+            while (part := await inbox.get()) is not None:
+                choices.extend(part.choices)
+                yield part
+            yield reply_of(working.result(), tuple(choices))
             self.count("requests_served")
         finally:
             await self._end(worker, run, working)
@@ -84,8 +87,8 @@ class Conversation:
         """The whole reply; a raw continuation keeps the white space that it begins with."""
         pieces: list[str] = []
         async for piece in self.stream(request):
-            if isinstance(piece, str):
-                pieces.append(piece)
+            if isinstance(piece, TextPart):
+                pieces.append(piece.text)
             elif request.text is not None:
                 return msgspec.structs.replace(piece, text="".join(pieces))
             else:
@@ -113,7 +116,7 @@ class Conversation:
         )
 
     async def _work(
-        self, worker: Supervisor, run: Run, inbox: "asyncio.Queue[str | Outcome]"
+        self, worker: Supervisor, run: Run, inbox: "asyncio.Queue[TextPart | None]"
     ) -> Outcome:
         """Run it; once more when it ran out of memory before any text was told (T-9)."""
         slot, left_s = await self._slot(worker, run.deadline_s)
@@ -124,7 +127,7 @@ class Conversation:
             nonlocal has_begun
             if isinstance(report, TextPiece):
                 has_begun = True
-                inbox.put_nowait(report.text)
+                inbox.put_nowait(TextPart(text=report.text, choices=report.choices))
             elif isinstance(report, Computed):
                 slot.release()
 
@@ -159,13 +162,16 @@ class Conversation:
         await asyncio.to_thread(rmtree, run.spool, ignore_errors=True)
 
 
-def reply_of(outcome: Outcome) -> TextReply:
-    """The reply in a finished outcome. Raises the error that any other one stands for."""
+def reply_of(outcome: Outcome, choices: tuple[TokenChoice, ...] = ()) -> TextReply:
+    """The reply in a finished outcome. Raises the error that any other one stands for.
+
+    `choices` are all that came with the text's parts.
+    """
     if isinstance(outcome, Failed):
         raise error_of(outcome)
     if isinstance(outcome, Stopped):
         raise Unavailable
-    return _reply(outcome)
+    return msgspec.structs.replace(_reply(outcome), choices=choices)
 
 
 def _ran_out_of_memory(outcome: Outcome) -> bool:
@@ -191,4 +197,5 @@ def _reply(finished: Finished) -> TextReply:
         effective=receipt.effective,
         truncated=bool(facts.get("truncated")),
         dropped_messages=int(facts.get("dropped_messages") or 0),
+        cached_tokens=int(facts.get("cached_tokens") or 0),
     )

@@ -35,7 +35,7 @@ from ourvidz_worker.domain.memory import (
 )
 from ourvidz_worker.domain.receipt import Receipt
 from ourvidz_worker.domain.request import ChatRequest
-from ourvidz_worker.domain.text_reply import TextReply
+from ourvidz_worker.domain.text_reply import TextPart, TextReply
 from ourvidz_worker.queue import CancelOutcome, JobRecord
 from ourvidz_worker.testing.clock import FakeClock
 from ourvidz_worker.testing.dead_desk import FakeDead
@@ -211,7 +211,7 @@ class FakeTexts:
         self.running = 0
         self.finished = 0
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[str | TextReply]:
+    async def stream(self, request: ChatRequest) -> AsyncIterator[TextPart | TextReply]:
         """The pieces, then the reply, trimmed as an engine's is."""
         self.requests.append(request)
         self.running += 1
@@ -221,7 +221,7 @@ class FakeTexts:
                     raise self.error
                 if self.hold is not None and number == len(self.pieces) - 1:
                     await self.hold.wait()
-                yield piece
+                yield TextPart(text=piece)
             if self.error is not None:
                 raise self.error
             yield self._reply(request)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ourvidz_worker.domain.errors import StopRequested
+from ourvidz_worker.domain.text_reply import TokenChoice
 
 
 class Step(NamedTuple):
@@ -30,6 +31,7 @@ class RecordingGate:
         self.steps: list[Step] = []
         self.pieces: list[str] = []
         self.tokens: list[int] = []
+        self.choices: list[TokenChoice] = []
         self.previews: list[Path] = []
         self._stop_at = stop_at
         self._reason = reason
@@ -65,8 +67,9 @@ class RecordingGate:
             make(path)
             self.previews.append(path)
 
-    def text(self, piece: str, tokens: int) -> None:
+    def text(self, piece: str, tokens: int, choices: tuple[TokenChoice, ...] = ()) -> None:
         """Ask, then write down the text."""
         self.ask()
         self.pieces.append(piece)
         self.tokens.append(tokens)
+        self.choices.extend(choices)

@@ -9,6 +9,7 @@ from typing import Any
 from ourvidz_worker.clock import Clock
 from ourvidz_worker.domain.errors import StopRequested, ThumbnailFailed
 from ourvidz_worker.domain.messages import Preview, Progress, Report, Run, TextPiece
+from ourvidz_worker.domain.text_reply import TokenChoice
 from ourvidz_worker.engines import Stage
 from ourvidz_worker.telemetry.log import Action
 from ourvidz_worker.worker.forecast import Forecast
@@ -113,8 +114,12 @@ class AttemptGate:
             return
         self._send(Preview(attempt_id=self._run.attempt_id, file=PREVIEW_FILE, step=step))
 
-    def text(self, piece: str, tokens: int) -> None:
-        """Pass new text on; an empty piece is only a question."""
+    def text(self, piece: str, tokens: int, choices: tuple[TokenChoice, ...] = ()) -> None:
+        """Pass new text on; an empty piece without choices is only a question."""
         self.ask()
-        if piece:
-            self._send(TextPiece(attempt_id=self._run.attempt_id, text=piece, tokens=tokens))
+        if piece or choices:
+            self._send(
+                TextPiece(
+                    attempt_id=self._run.attempt_id, text=piece, tokens=tokens, choices=choices
+                )
+            )

@@ -13,7 +13,7 @@ from ourvidz_worker.domain.job_types import Media
 from ourvidz_worker.domain.messages import Cancel, Failed, Finished, Run, Stopped, TextPiece
 from ourvidz_worker.domain.receipt import Receipt
 from ourvidz_worker.domain.request import ChatRequest, Request, Sampling
-from ourvidz_worker.domain.text_reply import TextReply
+from ourvidz_worker.domain.text_reply import TextPart, TextReply, TokenChance, TokenChoice
 from ourvidz_worker.pod.conversation import Conversation
 
 pytestmark = pytest.mark.anyio
@@ -70,7 +70,7 @@ def finish(scene: Scene, run: Run, text: str) -> None:
             attempt_id=run.attempt_id,
             artifacts=(artifact,),
             receipt=Receipt(),
-            facts={"prompt_tokens": 3},
+            facts={"prompt_tokens": 3, "cached_tokens": 2},
         )
     )
 
@@ -80,15 +80,35 @@ async def test_pieces_come_as_they_are_made_and_then_the_whole(scene: Scene) -> 
     first = asyncio.ensure_future(anext(stream))
     run = await scene.given()
     report(scene, run, " and", " on")
-    assert await first == " and"
-    assert await anext(stream) == " on"
+    assert await first == TextPart(text=" and")
+    assert await anext(stream) == TextPart(text=" on")
     finish(scene, run, "and on")
     reply = await anext(stream)
     assert isinstance(reply, TextReply)
     assert (reply.text, reply.tokens, reply.prompt_tokens) == ("and on", 2, 3)
+    assert reply.cached_tokens == 2
     assert (reply.finish_reason, run.seed) == ("length", 5)
     await stream.aclose()
     assert scene.supervisor.slots.taken == 0
+
+
+async def test_chances_come_with_their_part_and_all_of_them_with_the_whole(scene: Scene) -> None:
+    top = (TokenChance(token=" or", logprob=-2.0),)
+    first = TokenChoice(token=" a", logprob=-0.5, top=top)
+    second, third = TokenChoice(token="nd", logprob=0.0), TokenChoice(token=" on", logprob=-1.0)
+    stream = conversation(scene).stream(ASKED)
+    begun = asyncio.ensure_future(anext(stream))
+    run = await scene.given()
+    for text, choices in (("", (first,)), (" and on", (second, third))):
+        scene.player.pipe.reports.put_nowait(
+            TextPiece(attempt_id=run.attempt_id, text=text, tokens=1, choices=choices)
+        )
+    assert await begun == TextPart(text="", choices=(first,))
+    finish(scene, run, "and on")
+    rest = [item async for item in stream]
+    assert rest[0] == TextPart(text=" and on", choices=(second, third))
+    assert isinstance(rest[1], TextReply)
+    assert rest[1].choices == (first, second, third)
 
 
 async def test_a_raw_completion_keeps_the_white_space_it_begins_with(scene: Scene) -> None:

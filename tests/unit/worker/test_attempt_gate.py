@@ -8,6 +8,7 @@ from tests.unit.worker.worker_parts import make_run, only
 
 from ourvidz_worker.domain.errors import StopRequested, ThumbnailFailed
 from ourvidz_worker.domain.messages import Preview, Progress, Report, TextPiece
+from ourvidz_worker.domain.text_reply import TokenChoice
 from ourvidz_worker.engines import Stage
 from ourvidz_worker.testing.clock import FakeClock
 from ourvidz_worker.worker.gate import AttemptGate
@@ -98,9 +99,12 @@ def test_text_is_passed_on_piece_by_piece(opened: Opened) -> None:
     opened.gate.text("a", 1)
     opened.gate.text("", 2)
     opened.gate.text(" b", 3)
+    choice = TokenChoice(token=" b", logprob=-0.5)
+    opened.gate.text("", 4, (choice,))
     assert opened.sent == [
         TextPiece(attempt_id="a1", text="a", tokens=1),
         TextPiece(attempt_id="a1", text=" b", tokens=3),
+        TextPiece(attempt_id="a1", text="", tokens=4, choices=(choice,)),
     ]
 
 

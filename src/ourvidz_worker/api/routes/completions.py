@@ -23,6 +23,7 @@ from ourvidz_worker.api.sse import EventStream, data_frame
 from ourvidz_worker.api.text_bodies import TextOrder
 from ourvidz_worker.api.text_replies import Written
 from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.domain.text_reply import TextPart
 
 DONE = b"[DONE]"
 
@@ -58,13 +59,13 @@ class _Scribe:
         self._trim = OuterTrim()
         self._has_begun = False
 
-    def told(self, item: str | Written) -> Iterator[bytes]:
-        """What is told of a piece, or of the whole text at its end."""
+    def told(self, item: TextPart | Written) -> Iterator[bytes]:
+        """What is told of a part, or of the whole text at its end."""
         if not self._has_begun:
             self._has_begun = True
             yield self._frame(ChunkChoice(delta=Delta(role="assistant", content="")))
-        if isinstance(item, str):
-            if text := self._trim.take(item):
+        if isinstance(item, TextPart):
+            if text := self._trim.take(item.text):
                 yield self._frame(ChunkChoice(delta=Delta(content=text)))
             return
         yield self._frame(ChunkChoice(delta=Delta(), finish_reason=item.reply.finish_reason))

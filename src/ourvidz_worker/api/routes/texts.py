@@ -32,7 +32,7 @@ from ourvidz_worker.api.text_replies import (
     written,
 )
 from ourvidz_worker.domain.errors import AttemptError
-from ourvidz_worker.domain.text_reply import TextReply
+from ourvidz_worker.domain.text_reply import TextPart, TextReply
 from ourvidz_worker.domain.times import rfc3339
 from ourvidz_worker.telemetry.log import Action
 
@@ -81,10 +81,10 @@ async def _frames(call: Call, order: TextOrder) -> AsyncIterator[bytes]:
     """A frame for each piece, then one with the reply that an unstreamed call would get."""
     async with closing(pieces_of(call, order)) as items:
         async for item in items:
-            if isinstance(item, str):
-                yield frame("token", msgspec.json.encode({"text": item}))
-            else:
+            if isinstance(item, Written):
                 yield frame("completed", call.encode(chat_reply(order, item)))
+            elif item.text:
+                yield frame("token", msgspec.json.encode({"text": item.text}))
 
 
 async def write(call: Call, order: TextOrder) -> Written:
@@ -101,16 +101,16 @@ async def _last(call: Call, order: TextOrder) -> Written:
     return text
 
 
-async def pieces_of(call: Call, order: TextOrder) -> AsyncIterator[str | Written]:
-    """The pieces as they come, then the whole text, once; the log is told of it."""
+async def pieces_of(call: Call, order: TextOrder) -> AsyncIterator[TextPart | Written]:
+    """The parts as they come, then the whole text, once; the log is told of it."""
     clock = call.site.clock
     started, begun = clock.now(), clock.monotonic()
     pieces: list[str] = []
     reply: TextReply | None = None
     async with closing(call.site.texts.stream(order.request)) as items:
         async for item in items:
-            if isinstance(item, str):
-                pieces.append(item)
+            if isinstance(item, TextPart):
+                pieces.append(item.text)
                 yield item
             else:
                 reply = item
