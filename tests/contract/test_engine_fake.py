@@ -30,6 +30,7 @@ from ourvidz_worker.testing.check_engine import (
     name_of,
     run,
 )
+from ourvidz_worker.testing.clock import FakeClock
 from ourvidz_worker.testing.gate import RecordingGate
 
 PICTURE = ImageRequest(
@@ -178,6 +179,28 @@ def test_time_passes_in_slices_that_ask_the_gate(tmp_path: Path) -> None:
     with pytest.raises(StopRequested):
         compute(engine, Sample(name="t", request=PICTURE).task(tmp_path / "part"), stopped)
     assert sum(waits) < 3 * 0.5 + 0.5
+
+
+def test_steps_kept_in_step_end_at_the_same_moments(tmp_path: Path) -> None:
+    clock = FakeClock()
+    clock.jump(0.005)
+    ends: list[float] = []
+
+    def pause(seconds: float) -> None:
+        clock.jump(seconds)
+        ends.append(clock.monotonic())
+
+    settings = EngineSettings(options={"steps_s": 0.02, "in_step": True, "words": 4})
+    engine = FakeEngine(settings, pause=pause, clock=clock)
+    run(engine, Sample(name="t", request=TALK).task(tmp_path / "s"), RecordingGate())
+    assert ends == pytest.approx([1000.02, 1000.04, 1000.06, 1000.08])
+
+
+def test_a_text_is_as_long_as_the_options_say(tmp_path: Path) -> None:
+    engine = engine_with(words=300)
+    long = Sample(name="t", request=talk_with(Sampling(max_tokens=400)))
+    facts = run(engine, long.task(tmp_path / "s"), RecordingGate()).facts
+    assert (facts["tokens_generated"], facts["finish_reason"]) == (300, "stop")
 
 
 @pytest.mark.parametrize(

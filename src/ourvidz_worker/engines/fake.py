@@ -4,6 +4,7 @@ Tests, the simulations of the scheduler and the benches of the control plane use
 is a function of request and seed; its files are real PNG and MP4 files, only small.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ourvidz_worker.clock import Clock, SystemClock
 from ourvidz_worker.domain.artifact import Metadata
 from ourvidz_worker.domain.errors import AttemptError, ModelLoadFailed, RequestError
 from ourvidz_worker.domain.messages import Description
@@ -42,6 +44,9 @@ from ourvidz_worker.engines.fake_output import (
 )
 from ourvidz_worker.engines.fake_witness import Witness
 
+EARLY = 0.1
+"""A step that ends this share of itself before its beat counts as on it."""
+
 SLICE_S = 0.02
 """A wait asks the gate this often."""
 
@@ -69,11 +74,16 @@ class FakeEngine:
     """An `Engine` for every request but an `AdminRequest`."""
 
     def __init__(
-        self, settings: EngineSettings, *, pause: Callable[[float], object] | None = None
+        self,
+        settings: EngineSettings,
+        *,
+        pause: Callable[[float], object] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """`pause` lets seconds pass; without one they really do. Raises `ConfigError`."""
         self._options = read_options(settings.options)
         self._pause = pause or Event().wait
+        self._clock = clock or SystemClock()
         self._faults = Faults(self._options, self._pause)
         self._witness = Witness(self._options.witness)
 
@@ -176,7 +186,8 @@ class FakeEngine:
             return work
         most, shown, reason = request.sampling.max_tokens, [], "stop"
         finder = StopFinder(request.sampling.stop)
-        for token, word in enumerate(spoken(request, work.task.seed), start=1):
+        words = spoken(request, work.task.seed, self._options.words)
+        for token, word in enumerate(words, start=1):
             if token > most:
                 reason = "length"
                 break
@@ -194,6 +205,9 @@ class FakeEngine:
     def _step(self, step: int, gate: Gate) -> None:
         """Take one step's time, and commit the faults that are due."""
         left = self._options.steps_s
+        if self._options.in_step and left > 0:
+            beats = self._clock.monotonic() / left
+            left *= math.floor(beats + EARLY) + 1 - beats
         while left > 0:
             self._pause(min(left, SLICE_S))
             left -= SLICE_S

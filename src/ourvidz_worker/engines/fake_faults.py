@@ -40,12 +40,16 @@ _FAILURES = {
 class FakeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the fake engine behaves; times in seconds, steps count from 1, 0 means never.
 
-    A step is one of a picture's denoising or one token of a text. With `fault_marker` (a file's
+    A step is one of a picture's denoising or one token of a text. A text has `words` words, 0
+    draws how many. `in_step` has the steps of all attempts end together, at multiples of
+    `steps_s`, as those of one batch do. With `fault_marker` (a file's
     path) a fault strikes once: while that file does not exist, which it then creates. `witness`
     is a file that gets a line with the time whenever an attempt begins.
     """
 
     steps_s: float = 0.0
+    in_step: bool = False
+    words: int = 0
     load_s: float = 0.0
     memory_bytes: int = 1 << 30
     capacity: int = 1
@@ -70,8 +74,8 @@ def read_options(options: Mapping[str, str | int | float | bool]) -> FakeOptions
     if found.fail_code not in {*_FAILURES, FOREIGN}:
         known = ", ".join(sorted({*_FAILURES, FOREIGN}))
         raise ConfigError(f"fail_code must be one of {known}", field="fail_code")
-    if min(found.capacity, found.max_frames, found.max_side - 1) < 1:
-        raise ConfigError("capacity and max_frames must be at least 1, max_side at least 2")
+    if min(found.capacity, found.max_frames, found.max_side - 1, found.words + 1) < 1:
+        raise ConfigError("capacity and max_frames must be at least 1, max_side 2, words 0")
     return found
 
 

@@ -66,16 +66,17 @@ def prompt_words(request: ChatRequest) -> list[str]:
     return [word for text in texts for word in text.split()]
 
 
-def spoken(request: ChatRequest, seed: int) -> Iterator[str]:
+def spoken(request: ChatRequest, seed: int, words: int = 0) -> Iterator[str]:
     """The answer word by word, each but the first with its space; ends where it has said enough.
 
-    At temperature 0 the seed has no say.
+    That is after so many `words`; 0 draws how many. At temperature 0 the seed has no say.
     """
     drawn = seed if request.sampling.temperature > 0 else None
     given = prompt_words(request)
     chance = np.random.default_rng(list(key_of(request.model, drawn, *given)))
     choice = [*given, *WORDS]
-    for index in range(int(chance.integers(FEWEST_WORDS, MOST_WORDS + 1))):
+    drawn_words = int(chance.integers(FEWEST_WORDS, MOST_WORDS + 1))
+    for index in range(words or drawn_words):
         word = choice[int(chance.integers(len(choice)))]
         yield f" {word}" if index else word
 
