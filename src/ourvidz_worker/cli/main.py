@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "memory": ("ourvidz_worker.cli.memory:memory", "Show the device's memory; load and unload."),
     "doctor": ("ourvidz_worker.cli.doctor:doctor", "Check this machine, and say what to mend."),
     "models": ("ourvidz_worker.cli.models:models", "List, verify or fetch the small models."),
+    "bench": ("ourvidz_worker.cli.bench:bench", "Put a load on a running pod, and measure it."),
     "openapi": ("ourvidz_worker.cli.openapi:openapi", "Print the description of the HTTP API."),
 }
 
