@@ -1,14 +1,17 @@
 """Claims: waiting elements become leases of jobs.
 
 The server leases elements by what it can make out of them; here they are decoded strictly, and
-each is bound to its job. What names no job becomes a dead letter, what was worked already or is
-being worked is dropped, what belongs to another lane goes back; the lane goes on (Q-11).
+each is bound to its job: in the same step where its element was seen before, as the one that ended
+a wait is, else in a step of its own. What names no job becomes a dead letter, what was worked
+already or is being worked is dropped, what belongs to another lane goes back; the lane goes on
+(Q-11).
 """
 
 import asyncio
+import hashlib
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -35,11 +38,17 @@ log = logging.getLogger(__name__)
 MOST_ROUNDS = 8
 """Claims in one call: bounds how long a flood of garbage may keep a caller waiting."""
 
+FIELDS = 6
+"""What the server tells of each lease, before what became of one that it bound."""
+
 LANES = {listed: lane for lane, listed in LISTS.items()}
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """An element that the server leased to this pod, and what it says."""
+    """An element that the server leased to this pod, and what it says.
+
+    `bound` is what became of it where it was bound in the same step.
+    """
 
     entry: bytes
     raw: bytes
@@ -48,11 +57,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     tries: int
     fence: int
     element: Element
-
-    @property
-    def rightful_lane(self) -> Lane:
-        """Where it belongs; a job of our own interface says so itself."""
-        return self.lane if self.element.accepted else self.element.lane(LANES[self.listed])
+    bound: Sequence[Any] | None = None
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,12 +134,16 @@ class Claims:
         # Kept until its answer was dealt with: asked again, the server gives the same leases.
         self._nonce = self._nonce or secrets.token_hex(8)
         served = dict.fromkeys((*self._settings.lanes, *UNMANNED), True)
+        now = self._clock.now()
         found, lengths, twins = await self._steps.run(
             "claim",
             self._nonce,
             round(ttl_s * 1000),
             msgspec.json.encode(list(wanted.items())),
             msgspec.json.encode(served),
+            now,
+            write_event(EventKind.CANCELLED, now, {}),
+            *_foreseen(self._lookout.take_seen()),
         )
         claimed = [_read(each) for each in found]
         if twins:
@@ -144,18 +153,24 @@ class Claims:
             if each.element.job_id is None:
                 await self._bury(each)
         named = [each for each in claimed if each.element.job_id is not None]
-        leases = await self._bind(named) if named else []
+        leases = await self._bind(named)
         self._nonce = None
         kept = await self._return_surplus(leases, wanted)
         return Round(leases=kept, spent=twins + len(claimed) - len(leases), lengths=lengths)
 
     async def _bind(self, claimed: Sequence[Claimed]) -> list[Lease]:
-        now = self._clock.now()
-        arguments = [argument for each in claimed for argument in _binding(each)]
-        event = write_event(EventKind.CANCELLED, now, {})
-        answers = await self._steps.run("bind", now, event, *arguments)
+        """The leases of what could be bound, in the order of the claim."""
+        unbound = [each for each in claimed if each.bound is None]
+        answers: Sequence[Any] = []
+        if unbound:
+            now = self._clock.now()
+            arguments = [argument for each in unbound for argument in _binding_of(each)]
+            event = write_event(EventKind.CANCELLED, now, {})
+            answers = await self._steps.run("bind", now, event, *arguments)
+        later = iter(answers)
         leases = []
-        for each, answer in zip(claimed, answers, strict=True):
+        for each in claimed:
+            answer = next(later) if each.bound is None else each.bound
             verdict = answer[0].decode()
             if verdict == "ok":
                 leases.append(self._lease(each, answer[1]))
@@ -213,7 +228,7 @@ class Claims:
 
 
 def _read(found: Sequence[Any]) -> Claimed:
-    entry, raw, listed, lane, tries, fence = found
+    entry, raw, listed, lane, tries, fence = found[:FIELDS]
     return Claimed(
         entry=entry,
         raw=raw,
@@ -222,17 +237,33 @@ def _read(found: Sequence[Any]) -> Claimed:
         tries=tries,
         fence=fence,
         element=read_element(raw),
+        bound=found[6] if len(found) > FIELDS else None,
     )
 
 
-def _binding(claimed: Claimed) -> tuple[Argument, ...]:
-    """What the script `bind` wants to know of one entry."""
-    element = claimed.element
+def _binding_of(claimed: Claimed) -> tuple[Argument, ...]:
+    return _binding(claimed.entry, claimed.fence, claimed.element, claimed.listed)
+
+
+def _foreseen(seen: Mapping[str, bytes]) -> Iterator[Argument]:
+    """What `claim` wants to know of elements that it may lease."""
+    for listed, raw in seen.items():
+        element = read_element(raw)
+        if element.job_id is not None:
+            entry = hashlib.sha1(raw, usedforsecurity=False).hexdigest()
+            yield from _binding(entry, "", element, listed)
+
+
+def _binding(
+    entry: Argument, fence: Argument, element: Element, listed: str
+) -> tuple[Argument, ...]:
+    """What the scripts want to know of one entry to bind it."""
     return (
-        claimed.entry,
-        claimed.fence,
+        entry,
+        fence,
         element.job_id or "",
-        claimed.rightful_lane,
+        # A job of our own interface is in the lane that it was accepted for.
+        "" if element.accepted else element.lane(LANES[listed]),
         int(element.priority),
         element.type,
         element.user_id,

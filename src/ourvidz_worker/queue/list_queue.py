@@ -99,13 +99,14 @@ class ListQueue:
         if callback is not None:
             await self._outbox.owe([row], due=float("inf"))
         listed = LIST_OF[job.lane]
-        self._lookout.expect(listed)
+        element = write_element(job.id, job.type, job.user_id, nonce)
+        self._lookout.expect(listed, element)
         outcome = await self._steps.run(
             "submit",
             job.id,
             job.payload,
             nonce,
-            write_element(job.id, job.type, job.user_id, nonce),
+            element,
             listed,
             job.lane,
             int(job.priority),

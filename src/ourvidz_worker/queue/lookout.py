@@ -48,6 +48,7 @@ class Lookout:
         self._lengths = dict.fromkeys(ORDER, 0)
         self._learnt = 0
         self._armed: set[str] = set()
+        self._seen: dict[str, bytes] = {}
         self._looks_after_s = FIRST_LOOK_S
         self._blocked: dict[str, asyncio.Task[None]] = {}
         self._looker: asyncio.Task[None] | None = None
@@ -62,11 +63,18 @@ class Lookout:
         if took:
             self._looks_after_s = FIRST_LOOK_S
 
-    def expect(self, listed: str) -> None:
+    def expect(self, listed: str, element: bytes | None = None) -> None:
         """This pod itself adds to a list now: that is nothing new to it."""
+        if element is not None:
+            self._seen[listed] = element
         self._learnt += 1
         self._armed.discard(listed)
         self._lengths[listed] += 1
+
+    def take_seen(self) -> dict[str, bytes]:
+        """The elements that were seen last, one of a list, and told once: one may be next."""
+        seen, self._seen = self._seen, {}
+        return seen
 
     async def wait(self, timeout_s: float) -> bool:
         """Wait for the bell, at most `timeout_s`, watching the lists meanwhile."""
@@ -112,7 +120,8 @@ class Lookout:
         """Wait at an empty list until something comes or nobody waits for it any more."""
         try:
             while listed in self._armed and self._waiting:
-                if await self._wire.wait_for(listed, BLOCK_S):
+                if (first := await self._wire.wait_for(listed, BLOCK_S)) is not None:
+                    self._seen[listed] = first
                     break
             if listed in self._armed and self._waiting:
                 self._armed.discard(listed)

@@ -81,12 +81,13 @@ class RedisWire:
         except NoScriptError:
             return await _answer(self._client.eval(script.source, 0, *arguments))
 
-    async def wait_for(self, listed: str, seconds: int) -> bool:
+    async def wait_for(self, listed: str, seconds: int) -> bytes | None:
         """Wait on a connection of its own; the list's only element moves onto its own place."""
         if self._waiters is None:
             raise QueueUnavailable
         moving = self._waiters.blmove(listed, listed, seconds, "LEFT", "LEFT")
-        return await _answer(moving) is not None
+        first: bytes | None = await _answer(moving)
+        return first
 
     def _connect(self, connections: int, timeout_s: float) -> aio.Redis:
         pool = aio.BlockingConnectionPool.from_url(

@@ -77,7 +77,7 @@ class UpstashWire:
         except _Refused as refused:
             raise QueueUnavailable(cause=str(refused)) from refused
 
-    async def wait_for(self, listed: str, seconds: int) -> bool:
+    async def wait_for(self, listed: str, seconds: int) -> bytes | None:
         """There are no blocking commands here."""
         raise QueueUnavailable(cause=f"cannot wait {seconds} s for {listed}")
 

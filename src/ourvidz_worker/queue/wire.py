@@ -35,8 +35,8 @@ class Wire(Protocol):
         """Run a step; its reply in bytes, integers and lists of them."""
         ...
 
-    async def wait_for(self, listed: str, seconds: int) -> bool:
-        """Wait until a list has an element, at most `seconds`; False when it has none."""
+    async def wait_for(self, listed: str, seconds: int) -> bytes | None:
+        """Wait until a list has an element, at most `seconds`: its first, which stays there."""
         ...
 
 

@@ -1,5 +1,7 @@
 -- Lease waiting elements: at most so many of each lane, in the order of the port, among the first
--- of each list. Asked again with the same nonce, the same leases are given again.
+-- of each list. Asked again with the same nonce, the same leases are given again. ARGV[7] is the wall
+-- clock, ARGV[8] the event of a cancelled job, then ten values for each element that the pod has seen
+-- and decoded: if it is leased now, it is bound at once, and its lease ends with what became of it.
 local nonce, ttl = ARGV[3], tonumber(ARGV[4])
 local wanted, served = cjson.decode(ARGV[5]), cjson.decode(ARGV[6])
 
@@ -54,12 +56,13 @@ local function look(list, raw, place)
   local entry = redis.sha1hex(raw)
   local key = ENTRY .. entry
   local kept = redis.call('HMGET', key, 'lane', 'class', 'user', 'seq', 'state', 'returned',
-    'not_before')
+    'not_before', 'tries')
   if kept[5] == 'leased' and redis.call('ZSCORE', LEASES .. kept[1], entry) then
     redis.call('LREM', list, 1, raw)
     dropped = dropped + 1
     return nil
   end
+  local tries = tonumber(kept[8] or '') or 0 -- an adopted one was tried before it is described
   if not kept[1] then kept = describe(key, raw, list) end
   local lane = kept[1]
   if not served[lane] and LIST_OF[lane] ~= list then
@@ -69,8 +72,8 @@ local function look(list, raw, place)
     return nil
   end
   return {entry = entry, raw = raw, list = list, place = place, lane = lane,
-    class = tonumber(kept[2]), user = kept[3], order = tonumber(kept[4]),
-    returned = tonumber(kept[6] or '') or 0, ready = (tonumber(kept[7] or '') or 0) <= now}
+    class = tonumber(kept[2]), user = kept[3], seq = kept[4], order = tonumber(kept[4]),
+    tries = tries, returned = tonumber(kept[6] or '') or 0, ready = (tonumber(kept[7] or '') or 0) <= now}
 end
 
 local ready = {}
@@ -145,16 +148,32 @@ local function take(item)
   local fence = redis.call('INCR', FENCE)
   item.taken = true
   redis.call('LREM', item.list, 1, item.raw)
-  redis.call('HINCRBY', key, 'tries', 1)
+  item.tries = item.tries + 1
   redis.call('HSET', key, 'state', 'leased', 'fence', fence, 'owner', pod, 'list', item.list,
-    'raw', item.raw)
-  redis.call('HDEL', key, 'returned', 'not_before')
+    'raw', item.raw, 'tries', item.tries)
   redis.call('EXPIRE', key, WAITING_S)
-  redis.call('ZREM', DELAYED, item.entry)
+  if item.returned > 0 then
+    redis.call('HDEL', key, 'returned', 'not_before')
+    redis.call('ZREM', DELAYED, item.entry)
+  end
   redis.call('ZADD', LEASES .. item.lane, now + ttl, item.entry)
   redis.call('ZADD', SERVED, fence, item.lane .. ' ' .. item.class .. ' ' .. item.user)
   redis.call('HINCRBY', GRANTED, item.lane, 1)
   return fence
+end
+
+local known = {}
+for first = 9, #ARGV, BINDING do known[ARGV[first]] = first end
+
+local function lease(item, fence)
+  local given = {item.entry, item.raw, item.list, item.lane, item.tries, fence}
+  local first = known[item.entry]
+  if first then
+    local kept = {lane = item.lane, tries = item.tries, fence = fence, raw = item.raw,
+      seq = item.seq}
+    given[7] = bind(first, item.entry, kept, ARGV[7], ARGV[8])
+  end
+  return given
 end
 
 local leases, pairs_taken = {}, {}
@@ -163,7 +182,7 @@ for _, each in ipairs(wanted) do
     local item = choose(each[1])
     if not item then break end
     local fence = take(item)
-    leases[#leases + 1] = lease_of(item.entry)
+    leases[#leases + 1] = lease(item, fence)
     pairs_taken[#pairs_taken + 1] = {item.entry, fence}
   end
 end
