@@ -1,0 +1,310 @@
+"""The text engine of a CUDA card: vLLM, which batches, pages its cache and replays CUDA graphs.
+
+vLLM computes in a process of its own, our child. Its front end lives on an event loop in a thread
+here; a text is a task on that loop that writes into its stream. Ids go in and ids come out: vLLM
+has no tokenizer, no template and no generation configuration of the model's (T-1, P-1).
+"""
+
+import asyncio
+import itertools
+import os
+import re
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+from ourvidz_worker.domain.errors import (
+    AttemptError,
+    ModelLoadFailed,
+    OurvidzError,
+    OutOfMemory,
+    WorkerLost,
+)
+from ourvidz_worker.domain.request import Sampling
+from ourvidz_worker.engines.text.base import Footprint, Token
+from ourvidz_worker.engines.text.vllm_child import NO_MEMORY, NO_MEMORY_SIGN
+from ourvidz_worker.engines.text.vllm_library import Library, open_library
+from ourvidz_worker.engines.text.vllm_loop import LoopThread
+from ourvidz_worker.engines.text.vllm_numbers import Doubt, check_chances
+from ourvidz_worker.engines.text.vllm_options import (
+    VllmOptions,
+    engine_arguments,
+    visible_devices,
+)
+from ourvidz_worker.engines.text.vllm_sampling import sampling_arguments, tokens_of
+from ourvidz_worker.engines.text.vllm_stream import VllmStream
+from ourvidz_worker.engines.text.vllm_weights import weights_bytes
+
+Result = TypeVar("Result")
+
+WARM_UPS = (
+    Sampling(max_tokens=4, temperature=0.0),
+    Sampling(
+        max_tokens=4,
+        top_k=5,
+        frequency_penalty=0.1,
+        presence_penalty=0.1,
+        repetition_penalty=1.1,
+        logprobs=1,
+    ),
+)
+"""Between them they run every kernel that is built at its first use."""
+
+WARM_UP_IDS = tuple(range(1, 17))
+SECOND_LOOK = Sampling(max_tokens=1, temperature=0.0, logprobs=0)
+
+_OUT_OF_MEMORY = re.compile(rf"{NO_MEMORY_SIGN}|Failed core proc.*: {NO_MEMORY}\b")
+
+
+class VllmText:
+    """The `TextEngine` over vLLM's asynchronous engine.
+
+    When vLLM's process has died, every call and every text raises `WorkerLost`: this process is
+    then of no more use, and must be started anew.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ends: frozenset[int],
+        context: int,
+        device: str,
+        dtype: str,
+        options: VllmOptions,
+    ) -> None:
+        """`folder` holds config and weights; `ends` are the ids that end a text."""
+        self._folder = folder
+        self._ends = ends
+        self._device = device
+        self._dtype = "bfloat16" if dtype == "auto" else dtype
+        self._options = options
+        self.context = min(context, options.max_model_len)
+        self._loop = LoopThread("vllm")
+        self._library: Library | None = None
+        self._engine: Any = None
+        self._names = itertools.count(1)
+        self._moves = Lock()
+        self._awake = asyncio.Event()
+        self._texts: dict[VllmStream, asyncio.Task[None]] = {}
+        self._running: set[asyncio.Task[Any]] = set()
+        self._weights_bytes = self._host_bytes = 0
+        self._paused = self._parked = self._closing = False
+
+    # ---- the port ------------------------------------------------------------------------
+
+    def load(self, tell: Callable[[str, float], None]) -> None:
+        """Start vLLM, and go through its first, slow sleep; see `TextEngine.load`."""
+        tell("vllm", 0.0)
+        self._weights_bytes = weights_bytes(
+            self._folder, self._dtype, from_files=self._options.load_format != "dummy"
+        )
+        library = self._library = open_library()
+        self._show_device()
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            self._loop.start()
+            self._call(self._start(library), ModelLoadFailed)
+            tell("warm-up", 0.7)
+            self._call(self._warm_up(), ModelLoadFailed)
+            # The first sleep takes the host's memory for the weights, 13.5 s for 15 GB: now,
+            # when nobody waits, not at the first switch.
+            tell("park", 0.8)
+            self.park()
+            self.wake()
+            self._call(self._warm_up(), ModelLoadFailed)
+            undo.pop_all()
+
+    def add(self, ids: Sequence[int], sampling: Sampling, seed: int) -> VllmStream:
+        """Begin a text; see `TextEngine.add`. Raises `RequestError`, `WorkerLost`."""
+        if self._engine is None or self._closing or self._engine.errored:
+            raise WorkerLost
+        arguments = sampling_arguments(sampling, seed, self._ends)
+        stream = VllmStream(self._cancel)
+        self._loop.post(self._begin, stream, tuple(ids), arguments)
+        return stream
+
+    def pause(self) -> None:
+        """Compute nothing more; see `TextEngine.pause`."""
+        with self._moves:
+            self._paused = True
+            if not self._parked:
+                self._call(self._hold())
+
+    def resume(self) -> None:
+        """Go on; see `TextEngine.resume`."""
+        with self._moves:
+            self._paused = False
+            if not self._parked:
+                self._call(self._engine.resume_generation())
+
+    def park(self) -> None:
+        """Wait until no text runs, then leave the card; a text added meanwhile waits for `wake`.
+
+        Texts that a pause holds are waited for as well: resume before.
+        """
+        with self._moves:
+            if not self._parked:
+                self._call(self._sleep())
+                self._parked = True
+                # vLLM lets go of its copy at each wake, but the pinned memory stays taken.
+                self._host_bytes = self._weights_bytes
+
+    def wake(self) -> None:
+        """Come back; see `TextEngine.wake`. Without room nothing is touched, and it may be
+        tried again."""
+        with self._moves:
+            if self._parked:
+                self._call(self._wake())
+                self._parked = False
+
+    def footprint(self) -> Footprint:
+        """Known bytes, not measured ones: graphs and the library's own are not counted."""
+        return Footprint(
+            weights_bytes=self._weights_bytes,
+            cache_bytes=self._options.cache_bytes,
+            host_bytes=self._host_bytes,
+            resident=not self._parked,
+        )
+
+    def close(self) -> None:
+        """End every text and vLLM's process; see `TextEngine.close`."""
+        with self._moves:
+            if not self._loop.is_running:
+                return
+            self._closing = True
+            self._call(self._shut_down())
+            self._engine = None
+            self._loop.stop()
+
+    # ---- in the caller's thread ----------------------------------------------------------
+
+    def _call(
+        self,
+        work: Coroutine[Any, Any, Result],
+        failure: type[OurvidzError] = AttemptError,
+    ) -> Result:
+        return self._loop.call(work, lambda error: self._ours(error, failure))
+
+    def _ours(self, error: BaseException, failure: type[OurvidzError]) -> OurvidzError:
+        """The one border at which vLLM's errors become ours."""
+        if isinstance(error, OurvidzError):
+            return error
+        if _OUT_OF_MEMORY.search(str(error)):
+            return OutOfMemory(cause=repr(error))
+        if self._engine is not None and self._engine.errored:
+            return WorkerLost(cause=repr(error))
+        return failure(cause=repr(error))
+
+    def _show_device(self) -> None:
+        # vLLM takes the first card it sees; this process has no other use of the variable.
+        present = os.environ.get("CUDA_VISIBLE_DEVICES")  # noqa: TID251 - vLLM reads it there
+        shown = visible_devices(self._device, present)
+        if shown is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = shown  # noqa: TID251 - and nowhere else
+
+    def _cancel(self, stream: VllmStream) -> None:
+        if self._loop.is_running:
+            self._loop.post(self._end, stream)
+
+    # ---- on the loop ---------------------------------------------------------------------
+
+    async def _start(self, library: Library) -> None:
+        arguments = engine_arguments(self._folder, self.context, self._dtype, self._options)
+        self._engine = library.engine.from_engine_args(library.engine_arguments(**arguments))
+        self._awake.set()
+
+    async def _warm_up(self) -> None:
+        for sampling in WARM_UPS:
+            await self._drawn(WARM_UP_IDS, sampling)
+
+    def _begin(self, stream: VllmStream, ids: tuple[int, ...], arguments: dict[str, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(self._write(stream, ids, arguments))
+        self._texts[stream] = task
+        task.add_done_callback(lambda done: self._ended(stream, done))
+
+    def _end(self, stream: VllmStream) -> None:
+        task = self._texts.get(stream)
+        if task is not None:
+            task.cancel()
+
+    def _ended(self, stream: VllmStream, task: asyncio.Task[None]) -> None:
+        del self._texts[stream]
+        self._running.discard(task)
+        if task.cancelled():
+            stream.close(WorkerLost() if self._closing else None)
+            return
+        error = task.exception()
+        if error is not None:
+            stream.close(self._ours(error, AttemptError))
+
+    async def _write(
+        self, stream: VllmStream, ids: tuple[int, ...], arguments: dict[str, Any]
+    ) -> None:
+        """Write one text into its stream, from its first token to its last."""
+        await self._awake.wait()
+        task = asyncio.current_task()
+        if task is not None:
+            self._running.add(task)
+        written: list[int] = []
+        doubt = Doubt()
+        async for output in self._generate(ids, arguments):
+            part = tokens_of(output, arguments["logprobs"])
+            check_chances(part.tokens)
+            written.extend(token.id for token in part.tokens)
+            if doubt.rises(part.tokens):
+                looked_at = (*ids, *written)[: self.context - 1]
+                check_chances(await self._drawn(looked_at, SECOND_LOOK))
+            stream.put(part)
+
+    def _generate(self, ids: Sequence[int], arguments: dict[str, Any]) -> Any:  # noqa: ANN401
+        if self._library is None:
+            raise WorkerLost
+        parameters = self._library.sampling(**arguments, output_kind=self._library.deltas)
+        prompt = {"prompt_token_ids": list(ids)}
+        return self._engine.generate(prompt, parameters, f"text-{next(self._names)}")
+
+    async def _drawn(self, ids: Sequence[int], sampling: Sampling) -> list[Token]:
+        """A short text of our own, whole."""
+        arguments = sampling_arguments(sampling, 0, ())
+        tokens: list[Token] = []
+        async for output in self._generate(ids, arguments):
+            tokens.extend(tokens_of(output, sampling.logprobs).tokens)
+        return tokens
+
+    async def _hold(self) -> None:
+        # "keep": what runs keeps its cache and goes on later; what is added waits.
+        await self._engine.pause_generation(mode="keep", clear_cache=False)
+
+    async def _sleep(self) -> None:
+        with ExitStack() as undo:
+            self._awake.clear()
+            undo.callback(self._awake.set)
+            while self._running:
+                await asyncio.wait(self._running)
+            # Level 1 keeps the weights in the host's memory and forgets the cache, with it
+            # what it knew of prefixes.
+            await self._engine.sleep(level=1, mode="wait")
+            undo.pop_all()
+
+    async def _wake(self) -> None:
+        needed = self._weights_bytes + self._options.cache_bytes
+        (free,) = await self._engine.collective_rpc("free_bytes")
+        if free < needed:
+            # Asked before, because a wake that breaks off half way cannot be tried again.
+            raise OutOfMemory(free_bytes=free, needed_bytes=needed)
+        await self._engine.wake_up()
+        if self._paused:
+            await self._hold()
+        self._awake.set()
+
+    async def _shut_down(self) -> None:
+        tasks = list(self._texts.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._engine is not None:
+            self._engine.shutdown()
