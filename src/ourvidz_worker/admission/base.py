@@ -21,8 +21,7 @@ class Policy(Protocol):
 def texts_of(request: Request) -> Iterator[str]:
     """Every text of a request that would reach a model."""
     if isinstance(request, ChatRequest):
-        yield from (message.content for message in request.messages)
-        yield from _given(request.text)
+        yield from request.words()
     elif isinstance(request, ImageRequest):
         yield from _given(request.prompt, request.negative_prompt, request.weights)
     elif isinstance(request, VideoRequest):

@@ -20,12 +20,13 @@ from ourvidz_worker.api.text_bodies import (
     Name,
     SamplingBody,
     Tokens,
+    Turn,
     recorded,
     sampling_of,
 )
 from ourvidz_worker.api.text_replies import Written
 from ourvidz_worker.domain.errors import RequestError
-from ourvidz_worker.domain.request import ChatRequest, Message
+from ourvidz_worker.domain.request import ChatRequest
 
 #: What would change the answer and is not served: field to the values that mean "not wanted".
 NOT_SERVED: Mapping[str, tuple[bytes, ...]] = {
@@ -47,7 +48,7 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
 class CompletionBody(SamplingBody, frozen=True, kw_only=True):
     """A conversation to be answered; further fields of OpenAI's are tolerated."""
 
-    messages: Annotated[list[Message], Meta(description="1 to 512 turns")] | None = None
+    messages: Annotated[list[Turn], Meta(description="1 to 512 turns")] | None = None
     model: Name | None = None
     max_completion_tokens: Tokens | None = None
     stream: Flag | None = None
@@ -157,7 +158,7 @@ def decode_completion(body: JsonObject, most_tokens: int, known: frozenset[str])
         request=ChatRequest(
             job_type=CHAT_TYPE,
             model=_model(asked.model, known),
-            messages=tuple(asked.messages),
+            messages=tuple(turn.message() for turn in asked.messages),
             sampling=sampling_of(_sampling_body(asked), CHAT_TOKENS, most_tokens, "max_tokens"),
             recorded=recorded(body.fields),
         ),

@@ -76,6 +76,17 @@ Flag = Annotated[bool, Meta(description="true or false")]
 Text = Annotated[str, Meta(description="a string")]
 
 
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+    def message(self) -> Message:
+        """The turn as it is rendered."""
+        return Message(role=self.role, content=self.content)
+
+
 class SamplingBody(msgspec.Struct, frozen=True, kw_only=True):
     """How tokens are drawn; what is absent or null has the contract's default."""
 
@@ -93,7 +104,7 @@ class SamplingBody(msgspec.Struct, frozen=True, kw_only=True):
 class MessagesBody(SamplingBody, frozen=True, kw_only=True):
     """A conversation to be answered."""
 
-    messages: Annotated[list[Message], Meta(description="1 to 512 turns")] | None = None
+    messages: Annotated[list[Turn], Meta(description="1 to 512 turns")] | None = None
     model: Name | None = None
     truncate: Annotated[Literal["oldest"], Meta(description='"oldest" or absent')] | None = None
     stream: Flag | None = None
@@ -194,7 +205,7 @@ def _decode_messages(body: JsonObject, job_type: str, tokens: int, most_tokens: 
     request = ChatRequest(
         job_type=job_type,
         model=_model(asked.model, "instruct"),
-        messages=tuple(asked.messages),
+        messages=tuple(turn.message() for turn in asked.messages),
         sampling=sampling_of(asked, tokens, most_tokens, "max_tokens"),
         truncate=asked.truncate,
         recorded=recorded(body.fields),

@@ -4,6 +4,7 @@ A request is a function of the caller's words and the contract's tables alone. `
 "absent" where absence has a meaning of its own (a seed to be drawn, no negative prompt).
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
@@ -11,11 +12,32 @@ import msgspec
 from ourvidz_worker.domain.receipt import Difference
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn of a conversation, rendered verbatim (T-2)."""
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A call of one of the caller's tools, as a model wrote it.
 
-    role: Literal["system", "user", "assistant"]
+    `arguments` is the text of a JSON object; `id` is what the caller's answer to it names.
+    """
+
+    name: str
+    arguments: str
+    id: str = ""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One turn of a conversation, rendered verbatim (T-2).
+
+    An `assistant` turn may hold calls of tools; a `tool` turn is the answer to one of them.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+    @property
+    def is_of_tools(self) -> bool:
+        """True when the turn calls tools, or answers a call."""
+        return self.role == "tool" or bool(self.tool_calls)
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,15 +72,36 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, tag="chat", tag_field="kind"):
-    """Text from a conversation (`messages`) or from a raw beginning (`text`): exactly one."""
+    """Text from a conversation (`messages`) or from a raw beginning (`text`): exactly one.
+
+    `tools` are those that the model may call, each the text of a JSON object. A conversation with
+    tools, or with turns of tools in it, is rendered by the model's own template.
+    """
 
     job_type: str
     sampling: Sampling
     model: Literal["instruct", "base"] = "instruct"
     messages: tuple[Message, ...] = ()
     text: str | None = None
+    tools: tuple[str, ...] = ()
     truncate: Literal["oldest"] | None = None
     recorded: Recorded = Recorded()
+
+    @property
+    def has_tools(self) -> bool:
+        """True when tools, calls of them or their answers are part of the conversation."""
+        return bool(self.tools) or any(message.is_of_tools for message in self.messages)
+
+    def words(self) -> Iterator[str]:
+        """Every text of the request that would reach a model, in order."""
+        yield from map(_unescaped, self.tools)
+        for message in self.messages:
+            yield message.content
+            for call in message.tool_calls:
+                yield call.name
+                yield _unescaped(call.arguments)
+        if self.text:
+            yield self.text
 
 
 class ImageRequest(msgspec.Struct, frozen=True, kw_only=True, tag="image", tag_field="kind"):
@@ -144,3 +187,8 @@ class AdminRequest(msgspec.Struct, frozen=True, kw_only=True, tag="admin", tag_f
 
 Request = ChatRequest | ImageRequest | VideoRequest | AdminRequest
 """One decoded request; the tag `kind` tells which."""
+
+
+def _unescaped(text: str) -> str:
+    """The text of a JSON value in which every character stands for itself, but a few."""
+    return msgspec.json.encode(msgspec.json.decode(text)).decode()

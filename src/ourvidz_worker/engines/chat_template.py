@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ourvidz_worker.domain.errors import InvalidPrompt, ModelLoadFailed
+from ourvidz_worker.domain.errors import InvalidPrompt, ModelLoadFailed, RequestError
 from ourvidz_worker.domain.request import Message
+from ourvidz_worker.engines.chat_tools import NO_TOOLS, ToolTemplate, find_tools
 from ourvidz_worker.engines.device import Foreign
 from ourvidz_worker.engines.tokens import PlainText
 
@@ -24,20 +25,31 @@ class ChatTemplate:
     """Renders conversations with one model's markers.
 
     A turn is `START role newline content END newline`; the prompt ends with the assistant's header.
+    Conversations with tools alone are rendered by the model's own template, `tools`.
     """
 
     plain: PlainText
     start: int
     end: int
+    tools: ToolTemplate | None = None
 
     def render(
-        self, messages: Sequence[Message], *, room: int, max_tokens: int, truncate: bool
+        self,
+        messages: Sequence[Message],
+        *,
+        room: int,
+        max_tokens: int,
+        truncate: bool,
+        tools: Sequence[str] = (),
     ) -> Rendered:
         """The ids of `messages`, which with `max_tokens` must fit into `room` tokens.
 
         With `truncate` the oldest turns that are not the system's go first, never the last user
-        turn. Raises `InvalidPrompt`, with both numbers, when it does not fit.
+        turn; a conversation with tools stays whole. Raises `InvalidPrompt`, with both numbers,
+        when it does not fit, and `RequestError` where the model has no form for tools.
         """
+        if tools or any(message.is_of_tools for message in messages):
+            return self._render_tools(messages, tools, room, max_tokens)
         turns = [self._turn(message) for message in messages]
         header = (self.start, *self.plain.encode("assistant\n"))
         total = sum(map(len, turns)) + len(header)
@@ -50,6 +62,15 @@ class ChatTemplate:
         check_room(total, max_tokens, room)
         kept = [token for i, turn in enumerate(turns) if i not in dropped for token in turn]
         return Rendered(ids=(*kept, *header), dropped=len(dropped))
+
+    def _render_tools(
+        self, messages: Sequence[Message], tools: Sequence[str], room: int, max_tokens: int
+    ) -> Rendered:
+        if self.tools is None:
+            raise RequestError(NO_TOOLS, field="tools")
+        ids = self.tools.render(messages, tools)
+        check_room(len(ids), max_tokens, room)
+        return Rendered(ids=tuple(ids))
 
     def _turn(self, message: Message) -> list[int]:
         body = self.plain.encode(f"{message.role}\n{message.content}")
@@ -81,7 +102,9 @@ def find_template(tokenizer: Foreign, plain: PlainText) -> ChatTemplate | None:
     known = tokenizer.get_vocab()
     if START not in known or END not in known:
         return None
-    template = ChatTemplate(plain=plain, start=known[START], end=known[END])
+    template = ChatTemplate(
+        plain=plain, start=known[START], end=known[END], tools=find_tools(tokenizer, plain)
+    )
     probe = Message(role="user", content="One  two\n\nthree.")
     rendered = template.render((probe,), room=1 << 20, max_tokens=0, truncate=False)
     text = tokenizer.decode(

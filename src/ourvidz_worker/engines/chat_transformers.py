@@ -184,6 +184,7 @@ def render(request: ChatRequest, model: ChatModel) -> Rendered:
         room=model.context,
         max_tokens=asked.max_tokens,
         truncate=request.truncate == "oldest",
+        tools=request.tools,
     )
 
 

@@ -7,6 +7,7 @@ takes its place byte for byte; it must occur at least once.
 """
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -37,6 +38,13 @@ class EnhancementTemplate(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.text is None else self.text.replace(PLACEHOLDER, prompt)
 
 
+class _Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """One message in the file."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
 def read_template(path: str) -> EnhancementTemplate | None:
     """The template in the file `path`; None where no path is set. Raises `ConfigError`."""
     if not path:
@@ -60,14 +68,16 @@ def parse_template(text: str) -> EnhancementTemplate:
         said = text
     else:
         try:
-            messages = msgspec.json.decode(text, type=tuple[Message, ...])
+            turns = msgspec.json.decode(text, type=tuple[_Turn, ...])
         except msgspec.DecodeError as error:
             raise ConfigError(
                 f"{VARIABLE}: the file must be a JSON array of messages with role and content",
                 field=VARIABLE,
             ) from error
-        template = EnhancementTemplate(messages=messages)
-        said = "".join(message.content for message in messages)
+        template = EnhancementTemplate(
+            messages=tuple(Message(role=turn.role, content=turn.content) for turn in turns)
+        )
+        said = "".join(turn.content for turn in turns)
     if PLACEHOLDER not in said:
         raise ConfigError(
             f"{VARIABLE}: the file must hold {PLACEHOLDER} where the prompt belongs",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
 Foreign = Any
@@ -19,6 +19,37 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 """As Qwen's: it inserts a system turn of its own when the caller sends none."""
+
+TOOL_TEMPLATE = (
+    "{%- if tools %}{{- '<|im_start|>system\n' }}"
+    "{%- if messages[0].role == 'system' %}{{- messages[0].content }}"
+    "{%- else %}{{- 'You are a tiny helper.' }}{%- endif %}"
+    "{{- '\n\n# Tools\n<tools>' }}"
+    "{%- for tool in tools %}{{- '\n' + (tool | tojson) }}{%- endfor %}"
+    '{{- \'\n</tools>\nCall one so:\n<tool_call>\n{"name": NAME, "arguments": {}}\n</tool_call>'
+    "<|im_end|>\n' }}"
+    "{%- elif messages[0].role == 'system' %}"
+    "{{- '<|im_start|>system\n' + messages[0].content + '<|im_end|>\n' }}"
+    "{%- else %}{{- '<|im_start|>system\nYou are a tiny helper.<|im_end|>\n' }}{%- endif %}"
+    "{%- for message in messages %}"
+    "{%- if message.role == 'user' or (message.role == 'system' and not loop.first)"
+    " or (message.role == 'assistant' and not message.tool_calls) %}"
+    "{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+    "{%- elif message.role == 'assistant' %}{{- '<|im_start|>assistant' }}"
+    "{%- if message.content %}{{- '\n' + message.content }}{%- endif %}"
+    "{%- for call in message.tool_calls %}{%- set call = call.function %}"
+    '{{- \'\n<tool_call>\n{"name": "\' + call.name + \'", "arguments": \' }}'
+    "{{- call.arguments | tojson }}{{- '}\n</tool_call>' }}{%- endfor %}"
+    "{{- '<|im_end|>\n' }}"
+    "{%- elif message.role == 'tool' %}"
+    "{%- if loop.first or messages[loop.index0 - 1].role != 'tool' %}"
+    "{{- '<|im_start|>user' }}{%- endif %}"
+    "{{- '\n<tool_response>\n' + message.content + '\n</tool_response>' }}"
+    "{%- if loop.last or messages[loop.index0 + 1].role != 'tool' %}"
+    "{{- '<|im_end|>\n' }}{%- endif %}{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+)
+"""In the form of Qwen2.5's: tools in the system turn, of its own where the caller sends none."""
 
 CORPUS = (
     "a red apple on a blue background",
@@ -62,6 +93,15 @@ def chatml_tokenizer() -> Foreign:
     tokenizer = _byte_level(CHATML)
     marks = _marks(eos="<|im_end|>", pad="<|endoftext|>")
     return _WRAP(tokenizer_object=tokenizer, chat_template=CHAT_TEMPLATE, **marks)
+
+
+def tool_tokenizer(*phrases: str) -> Foreign:
+    """A ChatML tokenizer whose template knows tools; `phrases` are tokens of their own too."""
+    tokenizer = _byte_level(CHATML[:-1])
+    words = ("<tool_call>", "</tool_call>", *phrases)
+    tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in words])
+    marks = _marks(eos="<|im_end|>", pad="<|endoftext|>")
+    return _WRAP(tokenizer_object=tokenizer, chat_template=TOOL_TEMPLATE, **marks)
 
 
 def llama_tokenizer() -> Foreign:

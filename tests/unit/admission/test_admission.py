@@ -15,6 +15,7 @@ from ourvidz_worker.domain.request import (
     Message,
     Request,
     Sampling,
+    ToolCall,
     VideoRequest,
 )
 
@@ -24,6 +25,19 @@ CHAT = ChatRequest(
     job_type="chat_conversation",
     sampling=Sampling(),
     messages=(Message(role="system", content="s"), Message(role="user", content="secret words")),
+)
+CALLING = ChatRequest(
+    job_type="chat_conversation",
+    sampling=Sampling(),
+    messages=(
+        Message(
+            role="assistant",
+            content="a",
+            tool_calls=(ToolCall(name="look", arguments=r'{"k": "\u00e9"}'),),
+        ),
+        Message(role="tool", content="r"),
+    ),
+    tools=(r'{"function": {"description": "caf\u00e9"}}',),
 )
 IMAGE = ImageRequest(
     job_type="sdxl_image_fast",
@@ -101,6 +115,10 @@ class Policy:
     [
         (CHAT, ["s", "secret words"]),
         (ChatRequest(job_type="x", sampling=Sampling(), text="raw"), ["raw"]),
+        (
+            CALLING,
+            ['{"function":{"description":"café"}}', "a", "look", '{"k":"é"}', "r"],
+        ),
         (IMAGE, ["p", "n", "w"]),
         (VIDEO, ["p", "n", "t", "m"]),
         (AdminRequest(job_type="admin_utilities"), []),
