@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -24,13 +23,14 @@ from ourvidz_worker.domain.errors import (
 )
 from ourvidz_worker.domain.request import Sampling
 from ourvidz_worker.engines.text.base import Footprint, Token
+from ourvidz_worker.engines.text.settings import TextSettings
 from ourvidz_worker.engines.text.vllm_child import NO_MEMORY, NO_MEMORY_SIGN
 from ourvidz_worker.engines.text.vllm_library import Library, open_library
 from ourvidz_worker.engines.text.vllm_loop import LoopThread
 from ourvidz_worker.engines.text.vllm_numbers import Doubt, check_chances
 from ourvidz_worker.engines.text.vllm_options import (
-    VllmOptions,
     engine_arguments,
+    read_options,
     visible_devices,
 )
 from ourvidz_worker.engines.text.vllm_sampling import sampling_arguments, tokens_of
@@ -65,23 +65,12 @@ class VllmText:
     then of no more use, and must be started anew.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        ends: frozenset[int],
-        context: int,
-        device: str,
-        dtype: str,
-        options: VllmOptions,
-    ) -> None:
-        """`folder` holds config and weights; `ends` are the ids that end a text."""
-        self._folder = folder
-        self._ends = ends
-        self._device = device
-        self._dtype = "bfloat16" if dtype == "auto" else dtype
-        self._options = options
-        self.context = min(context, options.max_model_len)
+    def __init__(self, settings: TextSettings) -> None:
+        """Nothing is loaded yet. Raises `ConfigError` for an option that is malformed."""
+        self._options = read_options(settings.options)
+        self._settings = settings
+        self._dtype = "bfloat16" if settings.dtype == "auto" else settings.dtype
+        self._context = min(settings.context, self._options.max_model_len)
         self._loop = LoopThread("vllm")
         self._library: Library | None = None
         self._engine: Any = None
@@ -99,7 +88,7 @@ class VllmText:
         """Start vLLM, and go through its first, slow sleep; see `TextEngine.load`."""
         tell("vllm", 0.0)
         self._weights_bytes = weights_bytes(
-            self._folder, self._dtype, from_files=self._options.load_format != "dummy"
+            self._settings.model, self._dtype, from_files=self._options.load_format != "dummy"
         )
         library = self._library = open_library()
         self._show_device()
@@ -121,7 +110,7 @@ class VllmText:
         """Begin a text; see `TextEngine.add`. Raises `RequestError`, `WorkerLost`."""
         if self._engine is None or self._closing or self._engine.errored:
             raise WorkerLost
-        arguments = sampling_arguments(sampling, seed, self._ends)
+        arguments = sampling_arguments(sampling, seed, self._settings.ends)
         stream = VllmStream(self._cancel)
         self._loop.post(self._begin, stream, tuple(ids), arguments)
         return stream
@@ -201,7 +190,7 @@ class VllmText:
     def _show_device(self) -> None:
         # vLLM takes the first card it sees; this process has no other use of the variable.
         present = os.environ.get("CUDA_VISIBLE_DEVICES")  # noqa: TID251 - vLLM reads it there
-        shown = visible_devices(self._device, present)
+        shown = visible_devices(self._settings.device, present)
         if shown is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = shown  # noqa: TID251 - and nowhere else
 
@@ -212,7 +201,13 @@ class VllmText:
     # ---- on the loop ---------------------------------------------------------------------
 
     async def _start(self, library: Library) -> None:
-        arguments = engine_arguments(self._folder, self.context, self._dtype, self._options)
+        arguments = engine_arguments(
+            self._settings.model,
+            self._options,
+            context=self._context,
+            capacity=self._settings.capacity,
+            dtype=self._dtype,
+        )
         self._engine = library.engine.from_engine_args(library.engine_arguments(**arguments))
         self._awake.set()
 
@@ -255,7 +250,7 @@ class VllmText:
             check_chances(part.tokens)
             written.extend(token.id for token in part.tokens)
             if doubt.rises(part.tokens):
-                looked_at = (*ids, *written)[: self.context - 1]
+                looked_at = (*ids, *written)[: self._context - 1]
                 check_chances(await self._drawn(looked_at, SECOND_LOOK))
             stream.put(part)
 

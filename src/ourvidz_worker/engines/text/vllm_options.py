@@ -1,6 +1,5 @@
 """What an operator may set of vLLM, and the engine arguments that follow."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -25,15 +24,15 @@ processes on the card hold against this one.
 
 
 class VllmOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine's options. `capacity` is how many texts are computed in one step at most.
+    """An engine's options.
 
     `kv_cache_gb` (GiB) holds what was computed of prompts and texts; `max_model_len` bounds the
-    context (T-3). `step_tokens` bounds how much of the prompts one step reads.
+    context (T-3), `step_tokens` how much of the prompts one step reads. `enforce_eager` does
+    without CUDA graphs. `load_format` is `dummy` for weights drawn at random, to measure with.
     """
 
     kv_cache_gb: float = 4.0
     max_model_len: int = 32_768
-    capacity: int = 256
     step_tokens: int = 8192
     enforce_eager: bool = False
     load_format: Literal["auto", "safetensors", "dummy"] = "safetensors"
@@ -54,16 +53,19 @@ def read_options(given: Mapping[str, str | int | float | bool]) -> VllmOptions:
         options = msgspec.convert(known, VllmOptions)
     except msgspec.ValidationError as error:
         raise ConfigError(f"an option of the text engine is wrong: {error}") from error
-    for name in ("kv_cache_gb", "max_model_len", "capacity", "step_tokens"):
+    for name in ("kv_cache_gb", "max_model_len", "step_tokens"):
         if getattr(options, name) <= 0:
             raise ConfigError(f"the text engine's option {name} must be above 0")
     return options
 
 
 def engine_arguments(
-    folder: Path, context: int, dtype: str, options: VllmOptions
+    folder: Path, options: VllmOptions, *, context: int, capacity: int, dtype: str
 ) -> dict[str, Any]:
-    """The arguments of `vllm.AsyncEngineArgs` for the model in `folder`."""
+    """The arguments of `vllm.AsyncEngineArgs` for the model in `folder`.
+
+    `capacity` is how many texts one step computes at most.
+    """
     arguments: dict[str, Any] = {
         "model": str(folder),
         "skip_tokenizer_init": True,
@@ -71,8 +73,8 @@ def engine_arguments(
         "load_format": options.load_format,
         "dtype": dtype,
         "max_model_len": context,
-        "max_num_seqs": options.capacity,
-        "max_num_batched_tokens": max(options.step_tokens, options.capacity),
+        "max_num_seqs": capacity,
+        "max_num_batched_tokens": max(options.step_tokens, capacity),
         "enable_chunked_prefill": True,
         "enable_prefix_caching": True,
         "kv_cache_memory_bytes": options.cache_bytes,
@@ -87,20 +89,13 @@ def engine_arguments(
         "worker_cls": CHILD,
     }
     if not options.enforce_eager:
-        arguments["compilation_config"] = {"cudagraph_capture_sizes": graph_sizes(options.capacity)}
+        arguments["compilation_config"] = {"cudagraph_capture_sizes": graph_sizes(capacity)}
     return arguments
 
 
 def graph_sizes(capacity: int) -> list[int]:
     """The batch sizes with a graph: those below `capacity`, and itself."""
     return [*(size for size in GRAPH_SIZES if size < capacity), min(capacity, GRAPH_SIZES[-1])]
-
-
-def context_of(folder: Path, options: VllmOptions) -> int:
-    """The model's context, at most `max_model_len`; without a word of the model's that alone."""
-    config = json.loads((folder / "config.json").read_bytes())
-    known = config.get("max_position_embeddings")
-    return min(known, options.max_model_len) if isinstance(known, int) else options.max_model_len
 
 
 def visible_devices(device: str, present: str | None) -> str | None:
