@@ -6,7 +6,7 @@ It carries attempts down the pipe and their reports up, and turns the end of the
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ourvidz_worker.clock import Clock
@@ -86,7 +86,7 @@ class WorkerLink:
             code = await self._process.wait()
             reader.cancel()
             while await self._pipe.pending():
-                self._take(await self._pipe.receive())
+                self._take_all(await self._pipe.receive())
             return code
         finally:
             reader.cancel()
@@ -168,11 +168,20 @@ class WorkerLink:
 
     async def _read(self) -> None:
         while True:
-            self._take(await self._pipe.receive())
+            self._take_all(await self._pipe.receive())
+            await self._clock.sleep(0)  # a pipe that is never empty does not give way by itself
+
+    def _take_all(self, reports: Sequence[Report]) -> None:
+        self.last_beat = self._clock.monotonic()
+        for report in reports:
+            self._take(report)
 
     def _take(self, report: Report) -> None:
-        self.last_beat = self._clock.monotonic()
         match report:
+            case TextPiece() | Progress() | Preview() | Computed():
+                self._pass_on(report)
+            case Finished() | Failed() | Stopped():
+                self._end(report)
             case Beat():
                 self.beat = report
             case Loading():
@@ -184,10 +193,6 @@ class WorkerLink:
                 self.ready.set()
             case Description():
                 self.description = report
-            case Finished() | Failed() | Stopped():
-                self._end(report)
-            case Progress() | Preview() | TextPiece() | Computed():
-                self._pass_on(report)
 
     def _pass_on(self, report: Progress | Preview | TextPiece | Computed) -> None:
         if isinstance(report, Computed):

@@ -2,58 +2,126 @@
 
 One ZeroMQ PAIR socket for each incarnation of a worker, bound on a Unix socket in a private
 folder, so that nothing sent to a dead worker ever reaches its successor. Frames are JSON: a
-request carries raw JSON of its caller, which cannot lie inside msgpack.
+request carries raw JSON of its caller, which cannot lie inside msgpack. A frame up holds all
+reports that waited, one a line.
 """
 
 import asyncio
+from collections import deque
 
 import msgspec
 import zmq
-import zmq.asyncio
 
 from ourvidz_worker.domain.errors import WorkerLost
 from ourvidz_worker.domain.messages import Command, Report
 
-LAST_WORDS_MS = 100
+LAST_WORDS_S = 0.1
 """How long the reports of a worker that has just exited may take to come through."""
+
+MOST_FRAMES = 256
+"""Frames taken at once; then the loop serves others before it comes back for more."""
 
 
 class WorkerPipe:
-    """A bound socket that one worker connects to."""
+    """A bound socket that one worker connects to; it belongs to the loop that made it.
 
-    def __init__(self, context: zmq.asyncio.Context, address: str) -> None:
+    The loop watches the socket's descriptor itself: `zmq.asyncio` costs a future and several
+    looks at the socket for each frame. The descriptor tells of each change only once (libzmq,
+    ZMQ_FD), so reading goes on until there is nothing, and a send is followed by a look.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
         """Bind `address`, such as `ipc:///tmp/x/image-1`."""
         self.address = address
-        self._socket: zmq.asyncio.Socket = context.socket(zmq.PAIR)
+        self._socket = context.socket(zmq.PAIR)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.bind(address)
-        self._decoder = msgspec.json.Decoder(Report)
+        self._descriptor = int(self._socket.get(zmq.FD))
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._descriptor, self._look)
+        self._unsent: deque[tuple[bytes, asyncio.Future[None]]] = deque()
+        self._listener: asyncio.Future[None] | None = None
+        self._decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
         self._encoder = msgspec.json.Encoder()
 
-    async def receive(self) -> Report:
-        """The worker's next report."""
-        report: Report = self._decoder.decode(await self._socket.recv())
-        return report
+    async def receive(self) -> list[Report]:
+        """Every report that lies ready, in order; waits until there is one."""
+        while not (reports := self._take()):
+            await self._listen()
+        return reports
 
     async def pending(self) -> bool:
-        """True when a report lies ready, or comes within a moment."""
-        return bool(await self._socket.poll(LAST_WORDS_MS))
+        """True when reports lie ready, or come within a moment."""
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                while not self._has_reports():
+                    await self._listen()
+        except TimeoutError:
+            return False
+        return True
 
     async def send(self, command: Command) -> None:
         """Send one command; waits until the worker is connected.
 
         Raises `WorkerLost` when the pipe is closed, before or meanwhile.
         """
-        try:
-            await self._socket.send(self._encoder.encode(command))
-        except zmq.ZMQError as error:
-            raise WorkerLost from error
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            raise WorkerLost from None  # closing cancelled the send, nobody the task
+        if self._socket.closed:
+            raise WorkerLost
+        frame = self._encoder.encode(command)
+        if self._unsent or not self._send_now(frame):
+            sent = self._loop.create_future()
+            self._unsent.append((frame, sent))
+            await sent
+        else:
+            self._look()
 
     def close(self) -> None:
         """Unbind; what was not sent is dropped."""
+        if self._socket.closed:
+            return
+        self._loop.remove_reader(self._descriptor)
         self._socket.close()
+        while self._unsent:
+            _, sent = self._unsent.popleft()
+            if not sent.done():
+                sent.set_exception(WorkerLost())
+
+    def _take(self) -> list[Report]:
+        reports: list[Report] = []
+        for _ in range(MOST_FRAMES):
+            try:
+                frame = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            reports += self._decoder.decode_lines(frame)
+        return reports
+
+    async def _listen(self) -> None:
+        """Return when the socket has reports."""
+        self._listener = self._loop.create_future()
+        try:
+            await self._listener
+        finally:
+            self._listener = None
+
+    def _look(self) -> None:
+        """The socket's state has changed: go on with whoever waited for that."""
+        while self._unsent:
+            frame, sent = self._unsent[0]
+            if not sent.done():
+                if not self._send_now(frame):
+                    break
+                sent.set_result(None)
+            self._unsent.popleft()
+        if self._listener is not None and not self._listener.done() and self._has_reports():
+            self._listener.set_result(None)
+
+    def _send_now(self, frame: bytes) -> bool:
+        try:
+            self._socket.send(frame, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def _has_reports(self) -> bool:
+        return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-import zmq.asyncio
+import zmq
 
 from ourvidz_worker.clock import Clock
 from ourvidz_worker.config import worker_environment
@@ -27,7 +27,7 @@ class Incarnations:
     sockets: Path
     logs: Path
     clock: Clock
-    context: zmq.asyncio.Context
+    context: zmq.Context[zmq.Socket[bytes]]
     _numbers: "count[int]" = field(default_factory=count)
 
     async def start(self, lane: Lane) -> WorkerLink:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import zmq.asyncio
+import zmq
 from starlette.types import ASGIApp
 
 from ourvidz_worker import __version__
@@ -92,7 +92,7 @@ class Parts:
     """What is let go at the end, in this order."""
     wan_app: ASGIApp
     chat_app: ASGIApp
-    context: zmq.asyncio.Context
+    context: zmq.Context[zmq.Socket[bytes]]
 
     def works(self) -> list[Coroutine[None, None, None]]:
         """Everything that runs until it is cancelled."""
@@ -153,7 +153,7 @@ async def build_parts(config: Config, sockets: Path) -> Parts:
     queue = queue_of(config, state, clock, worker_id=name)
     await queue.open()
     ground = _ground(config, state, clock, name, queue)
-    context = zmq.asyncio.Context()
+    context = zmq.Context()
     incarnations = Incarnations(
         engines={lane: (engine_of(config, lane), models[lane]) for lane in models},
         sockets=sockets,
@@ -195,7 +195,7 @@ def _ground(config: Config, state: Path, clock: Clock, name: str, queue: Store) 
 def _join(
     ground: _Ground,
     incarnations: Incarnations,
-    context: zmq.asyncio.Context,
+    context: zmq.Context[zmq.Socket[bytes]],
     total_bytes: int,
 ) -> Parts:
     """Join the parts; a change of any worker makes the dispatcher look again."""

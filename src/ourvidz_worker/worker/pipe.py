@@ -1,9 +1,11 @@
 """The worker's end of the pipe to its pod: reports up, commands down.
 
 A ZeroMQ PAIR socket connected to the address that the pod has bound; the pod has one such socket
-for each worker. A frame is one message as UTF-8 JSON, told apart by its member `message`. JSON,
-not msgpack, in both directions: a request carries what its caller sent along as raw JSON
-(`msgspec.Raw`), which cannot lie inside a msgpack frame.
+for each worker. A message is UTF-8 JSON, told apart by its member `message`. JSON, not msgpack, in
+both directions: a request carries what its caller sent along as raw JSON (`msgspec.Raw`), which
+cannot lie inside a msgpack frame. A frame down is one command. A frame up is all reports that
+waited, one a line: many texts at once report thousands of pieces a second, and a frame costs more
+than a piece.
 """
 
 import os
@@ -31,7 +33,7 @@ class PodLost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode_report(report: Report) -> bytes:
-    """One report as a frame."""
+    """One report as a line of a frame, without its end."""
     return msgspec.json.encode(report)
 
 
@@ -50,6 +52,7 @@ class PodPipe:
         self._take = take
         self._outbox: deque[bytes] = deque()
         self._closing = False
+        self._woken = False
         self._wake_out, self._wake_in = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
@@ -62,7 +65,8 @@ class PodPipe:
     def send(self, report: Report) -> None:
         """Send one report, after those sent before; never waits."""
         self._outbox.append(encode_report(report))
-        self._wake()
+        if not self._woken:  # else the thread has yet to look, and will find this one too
+            self._wake()
 
     def close(self) -> None:
         """Send what is left and end."""
@@ -71,6 +75,7 @@ class PodPipe:
         self._thread.join()
 
     def _wake(self) -> None:
+        self._woken = True
         try:
             os.write(self._wake_in, b"!")
         except BlockingIOError:
@@ -103,7 +108,7 @@ class PodPipe:
                 if self._wake_out in ready:
                     self._send_all(socket)
                 if socket in ready:
-                    self._take(decode_command(socket.recv(zmq.NOBLOCK)))
+                    self._take_all(socket)
             except zmq.Again:
                 return "the pod takes nothing"
             except msgspec.DecodeError as error:
@@ -115,5 +120,13 @@ class PodPipe:
 
     def _send_all(self, socket: zmq.Socket[bytes]) -> None:
         os.read(self._wake_out, _WAKE_BYTES)
+        self._woken = False  # before looking: what is put in from here on wakes anew
+        lines = []
         while self._outbox:
-            socket.send(self._outbox.popleft(), zmq.NOBLOCK)
+            lines.append(self._outbox.popleft())
+        if lines:
+            socket.send(b"\n".join(lines), zmq.NOBLOCK)
+
+    def _take_all(self, socket: zmq.Socket[bytes]) -> None:
+        while socket.poll(0):
+            self._take(decode_command(socket.recv(zmq.NOBLOCK)))

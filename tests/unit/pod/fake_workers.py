@@ -17,8 +17,8 @@ class FakePipe(WorkerPipe):
         self.sent: list[Command] = []
         self.reports: asyncio.Queue[Report] = asyncio.Queue()
 
-    async def receive(self) -> Report:
-        return await self.reports.get()
+    async def receive(self) -> list[Report]:
+        return [await self.reports.get()]
 
     async def pending(self) -> bool:
         return not self.reports.empty()

@@ -4,6 +4,7 @@ import os
 import select
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from ourvidz_worker.engines import EngineSettings
 from ourvidz_worker.wiring.worker_spec import WorkerSpec, write_spec
 
 WAIT_S = 30.0
+DECODER: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
 Kind = TypeVar("Kind", bound=Report)
 
 
@@ -31,6 +33,7 @@ class PodEnd:
     ) -> None:
         """Start the worker; `folder` holds its socket and its log."""
         self.seen: list[Report] = []
+        self._told: deque[Report] = deque()
         self.log = folder / "worker.log"
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.PAIR)
@@ -53,8 +56,10 @@ class PodEnd:
 
     def next_report(self, timeout_s: float = WAIT_S) -> Report:
         """One report; fails when none comes in time."""
-        assert self.socket.poll(int(timeout_s * 1000)), f"nothing came: {self.log.read_text()}"
-        report: Report = msgspec.json.decode(self.socket.recv(), type=Report)
+        if not self._told:
+            assert self.socket.poll(int(timeout_s * 1000)), f"nothing came: {self.log.read_text()}"
+            self._told.extend(DECODER.decode_lines(self.socket.recv()))
+        report = self._told.popleft()
         self.seen.append(report)
         return report
 

@@ -38,13 +38,20 @@ class Ends:
         self.pod.setsockopt(zmq.LINGER, 0)
         self.pod.setsockopt(zmq.RCVTIMEO, int(WAIT_S * 1000))
         self.pod.bind(address)
+        self._told: list[Report] = []
         self.inbox: SimpleQueue[Command | PodLost] = SimpleQueue()
         self.pipe = PodPipe(address, self.inbox.put)
         self.pipe.start()
 
-    def report(self) -> Report:
-        report: Report = msgspec.json.decode(self.pod.recv(), type=Report)
-        return report
+    def reports(self, count: int) -> list[Report]:
+        """So many reports, from however many frames; each frame holds at least one."""
+        decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
+        while len(self._told) < count:
+            lines = decoder.decode_lines(self.pod.recv())
+            assert lines
+            self._told += lines
+        told, self._told = self._told[:count], self._told[count:]
+        return told
 
     def command(self, command: Command) -> None:
         self.pod.send(msgspec.json.encode(command))
@@ -97,7 +104,22 @@ def test_reports_go_up_in_order_and_equal(ends: Ends) -> None:
     ]
     for report in reports:
         ends.pipe.send(report)
-    assert [ends.report() for _ in reports] == reports
+    assert ends.reports(len(reports)) == reports
+
+
+def test_reports_that_wait_go_up_in_one_frame(ends: Ends, tmp_path: Path) -> None:
+    address = f"ipc://{tmp_path}/later"
+    pod = ends.context.socket(zmq.PAIR)
+    pod.setsockopt(zmq.RCVTIMEO, int(WAIT_S * 1000))
+    pod.bind(address)
+    pipe = PodPipe(address, ends.inbox.put)
+    for step in range(3):
+        pipe.send(Beat(steps=step, rss_bytes=0))
+    pipe.start()
+    lines = pod.recv().split(b"\n")
+    assert [msgspec.json.decode(line)["steps"] for line in lines] == [0, 1, 2]
+    pipe.close()
+    pod.close()
 
 
 def test_many_threads_may_send_and_each_keeps_its_order(ends: Ends) -> None:
@@ -108,7 +130,7 @@ def test_many_threads_may_send_and_each_keeps_its_order(ends: Ends) -> None:
     threads = [Thread(target=chatter, args=(f"a{number}",)) for number in range(8)]
     for thread in threads:
         thread.start()
-    told = only([ends.report() for _ in range(8 * 500)], Progress)
+    told = only(ends.reports(8 * 500), Progress)
     for thread in threads:
         thread.join()
     for number in range(8):
@@ -120,14 +142,14 @@ def test_closing_sends_what_is_left(ends: Ends) -> None:
     for step in range(500):
         ends.pipe.send(Beat(steps=step, rss_bytes=0))
     ends.pipe.close()
-    assert [beat.steps for beat in only([ends.report() for _ in range(500)], Beat)] == [*range(500)]
+    assert [beat.steps for beat in only(ends.reports(500), Beat)] == [*range(500)]
     ends.pipe.send(Beat(steps=0, rss_bytes=0))  # too late, and harmless
     assert ends.inbox.empty()
 
 
 def test_a_pod_that_goes_is_noticed(ends: Ends) -> None:
     ends.pipe.send(Beat(steps=1, rss_bytes=0))
-    assert ends.report() == Beat(steps=1, rss_bytes=0)
+    assert ends.reports(1) == [Beat(steps=1, rss_bytes=0)]
     ends.leave()
     lost = ends.taken()
     assert isinstance(lost, PodLost)
