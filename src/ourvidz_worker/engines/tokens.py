@@ -1,7 +1,8 @@
-"""Token ids: text encoded as plain text whatever it looks like, and the digest of what was fed."""
+"""Token ids: text encoded as plain text whatever it looks like, and what is told of tokens."""
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,8 @@ from ourvidz_worker.domain.errors import ModelLoadFailed
 from ourvidz_worker.engines.device import Foreign, foreign_errors
 
 _UNREACHABLE = "\uf8ff\uf8ff{}\uf8ff"
+_SPACE_PIECE = "\u2581"
+_BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class PlainText:
@@ -38,6 +41,41 @@ class PlainText:
         """Where in `text` each token ends, in characters."""
         encoded = self._tokenizer.encode(text, add_special_tokens=False)
         return [end for _, end in encoded.offsets]
+
+
+class TokenBytes:
+    """The UTF-8 bytes of single tokens, which alone need not be a whole character."""
+
+    def __init__(self, tokenizer: Foreign) -> None:
+        """Reads how the tokenizer writes bytes: in the byte-level alphabet, or as `<0x0A>`."""
+        self._tokenizer = tokenizer
+        self._control = {index: str(t) for index, t in tokenizer.added_tokens_decoder.items()}
+        decoder = json.loads(tokenizer.backend_tokenizer.to_str())["decoder"]
+        self._alphabet = byte_alphabet() if "ByteLevel" in json.dumps(decoder) else {}
+
+    def __call__(self, token: int) -> bytes:
+        """The bytes of a token; of a control token, those of its name; of an unknown one, none."""
+        if token in self._control:
+            return self._control[token].encode()
+        piece = self._tokenizer.convert_ids_to_tokens(token) or ""
+        if self._alphabet:
+            return bytes(self._alphabet[character] for character in piece)
+        if found := _BYTE_PIECE.fullmatch(piece):
+            return bytes([int(found.group(1), 16)])
+        return str(piece).replace(_SPACE_PIECE, " ").encode()
+
+
+def byte_alphabet() -> dict[str, int]:
+    """The character that byte-level tokenizers write for each byte, and the byte.
+
+    A byte that is a visible character of Latin-1 stands for itself; the others follow in order
+    from U+0100 on (Radford et al. 2019, GPT-2).
+    """
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(0x100) if byte not in visible]
+    return {chr(byte): byte for byte in visible} | {
+        chr(0x100 + index): byte for index, byte in enumerate(hidden)
+    }
 
 
 def hide_control_tokens(pipeline: dict[str, Any]) -> None:

@@ -1,6 +1,8 @@
 """Tokens are drawn by the contract's table alone."""
 
+import math
 from collections import Counter
+from itertools import accumulate
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from ourvidz_worker.domain.errors import AttemptError
 from ourvidz_worker.domain.request import Sampling
-from ourvidz_worker.engines.chat_sampling import Sampler
+from ourvidz_worker.engines.chat_sampling import LIKELIEST, Sampler, draw_all
 
 LOGITS = torch.tensor([3.0, 2.0, 1.0, -1.0])
 
@@ -75,3 +77,79 @@ def test_logits_that_are_no_numbers_are_a_fault(bad: float) -> None:
 
 def test_half_precision_logits_are_widened() -> None:
     assert sampler(temperature=0.0).draw(LOGITS.bfloat16()) == 0
+
+
+WIDE = 2000
+"""A vocabulary of which the likeliest are but a part."""
+
+RULES: tuple[dict[str, Loose], ...] = (
+    {"temperature": 0.0},
+    {"temperature": 1.0, "top_p": 1.0},
+    {"temperature": 0.7, "top_p": 0.9},
+    {"temperature": 1.3, "top_p": 0.99, "top_k": 300},
+    {"temperature": 2.0, "top_p": 0.5, "frequency_penalty": 0.5, "repetition_penalty": 1.3},
+    {"temperature": 0.9, "top_k": 7, "presence_penalty": -1.0},
+)
+
+
+def wide_logits(rows: int, *, flat: float) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    # Rounded, so that there are many equals to keep in order.
+    return (torch.randn(rows, WIDE, generator=generator) / flat).round(decimals=1)
+
+
+def by_hand(sampler: Sampler, logits: Tensor) -> int:
+    """A draw in plain steps, every token in order."""
+    asked = sampler.rules
+    scores = sampler.penalise(logits).double().tolist()
+    order = sorted(range(len(scores)), key=lambda token: (-scores[token], token))
+    if asked.temperature == 0:
+        return order[0]
+    weights = [math.exp((scores[token] - scores[order[0]]) / asked.temperature) for token in order]
+    if asked.top_k:
+        weights = weights[: asked.top_k]
+    mass, before, kept = sum(weights), 0.0, []
+    for weight in weights:
+        if asked.top_p < 1 and before / mass >= asked.top_p:
+            break
+        kept.append(weight)
+        before += weight
+    target = sampler.chance() * sum(kept)
+    for token, total in zip(order, accumulate(kept), strict=False):
+        if total > target:
+            return token
+    raise AssertionError("no token left")
+
+
+@pytest.mark.parametrize("rules", RULES, ids=str)
+@pytest.mark.parametrize("flat", [0.3, 20.0], ids=["sharp", "flat"])
+def test_a_draw_is_that_of_the_plain_steps(rules: dict[str, Loose], flat: float) -> None:
+    prompt = (5, 6, 7)
+    ours, plain = (Sampler(Sampling(**rules), 9, prompt, WIDE) for _ in range(2))
+    beyond = 0
+    for logits in wide_logits(40, flat=flat):
+        expected = by_hand(plain, logits)
+        plain.note(expected)
+        assert ours.draw(logits) == expected
+        beyond += int((logits > logits[expected]).sum()) >= LIKELIEST
+    if flat > 1 and not rules.get("top_k") and rules["temperature"]:
+        assert beyond, "the likeliest alone were never too few"
+
+
+def test_many_texts_draw_as_each_would_alone() -> None:
+    logits = wide_logits(4 * len(RULES), flat=2.0)
+    alone = [Sampler(Sampling(**RULES[i % 6]), i, (1,), WIDE) for i in range(len(logits))]
+    crowd = [Sampler(Sampling(**RULES[i % 6]), i, (1,), WIDE) for i in range(len(logits))]
+    for _ in range(5):
+        expected = [each.draw(row) for each, row in zip(alone, logits, strict=True)]
+        assert draw_all(crowd, logits) == expected
+
+
+def test_one_texts_broken_numbers_are_its_own_fault() -> None:
+    logits = wide_logits(3, flat=1.0)
+    logits[1, 4] = float("nan")
+    samplers = [Sampler(Sampling(), seed, (), WIDE) for seed in range(3)]
+    first, second, third = draw_all(samplers, logits)
+    assert isinstance(second, AttemptError)
+    fresh = Sampler(Sampling(), 2, (), WIDE)
+    assert (isinstance(first, int), third) == (True, fresh.draw(logits[2]))

@@ -4,9 +4,11 @@ import hashlib
 
 import pytest
 from tests.unit.engines.engine_bench import Loose
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from ourvidz_worker.domain.errors import ModelLoadFailed
-from ourvidz_worker.engines.tokens import PlainText, ids_digest
+from ourvidz_worker.engines.tokens import PlainText, TokenBytes, byte_alphabet, ids_digest
 from ourvidz_worker.testing.tiny_tokenizers import (
     CORPUS,
     chatml_tokenizer,
@@ -56,3 +58,37 @@ def test_a_digest_is_over_decimal_ids_with_commas() -> None:
 def test_a_tokenizer_without_a_description_is_refused() -> None:
     with pytest.raises(ModelLoadFailed, match=r"tokenizer\.json"):
         PlainText(object())
+
+
+@pytest.mark.parametrize("name", ["chatml", "llama"])
+def test_the_bytes_of_the_tokens_of_a_text_are_those_of_the_text(name: str) -> None:
+    tokenizer = TOKENIZERS[name]
+    plain, bytes_of = PlainText(tokenizer), TokenBytes(tokenizer)
+    for text in CORPUS:
+        parts = [bytes_of(token) for token in plain.encode(text)]
+        assert b"".join(parts) == text.encode()
+    assert any(not _is_text(bytes_of(token)) for token in plain.encode("🎉")), "a character's part"
+    assert bytes_of(tokenizer.eos_token_id) == tokenizer.eos_token.encode()
+    assert bytes_of(10**6) == b""
+
+
+def test_the_bytes_of_tokens_of_a_tokenizer_of_pieces() -> None:
+    pieces = {"<unk>": 0, "\u2581hello": 1, "<0xF0>": 2, "\u2581": 3}
+    backend = Tokenizer(models.BPE(vocab=pieces, merges=[], unk_token="<unk>"))
+    backend.decoder = decoders.Metaspace()
+    wrap: Loose = PreTrainedTokenizerFast
+    bytes_of = TokenBytes(wrap(tokenizer_object=backend))
+    assert [bytes_of(token) for token in (1, 2, 3)] == [b" hello", b"\xf0", b" "]
+
+
+def test_the_alphabet_of_bytes_is_that_of_the_library() -> None:
+    assert set(byte_alphabet()) == set(pre_tokenizers.ByteLevel.alphabet())
+    assert sorted(byte_alphabet().values()) == list(range(256))
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

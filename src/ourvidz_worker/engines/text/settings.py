@@ -1,4 +1,4 @@
-"""What a text engine is given: a model folder, the ids that end a text, and its share of a machine."""
+"""What a text engine is given: a model, the ids that end a text, its share of a machine."""
 
 from collections.abc import Mapping
 from pathlib import Path
