@@ -188,7 +188,7 @@ def _names(config: Config) -> list[Finding]:
     found = [
         fault(variable, f"there is no engine {name}", f"write one of {known}")
         for variable, name in engines.items()
-        if name not in ENGINES
+        if name not in ENGINES and (variable, name) != ("OURVIDZ_CHAT_ENGINE", "auto")
     ]
     if config.device and not DEVICES.fullmatch(config.device):
         found.append(fault("OURVIDZ_DEVICE", "names no device", "write cpu, cuda or cuda:NUMBER"))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from ourvidz_worker.clock import Clock
-from ourvidz_worker.config import Config, worker_environment
+from ourvidz_worker.config import Config
 from ourvidz_worker.domain.lane import START_ORDER, Lane
 from ourvidz_worker.domain.memory import GIB
 from ourvidz_worker.engines import EngineSettings
@@ -19,7 +19,7 @@ from ourvidz_worker.residency.ledger import Ledger
 from ourvidz_worker.residency.meter import Meter, NoMeter
 from ourvidz_worker.residency.nvml import NvmlMeter
 from ourvidz_worker.residency.simulated import SimulatedMeter
-from ourvidz_worker.wiring.models import engine_of
+from ourvidz_worker.wiring.models import card_of, engine_of
 
 HOLDING = frozenset({WorkerState.READY, WorkerState.DRAINING})
 """A worker in these states has its memory; one that loads is counted by the ledger."""
@@ -28,7 +28,7 @@ HOLDING = frozenset({WorkerState.READY, WorkerState.DRAINING})
 def card_bytes(config: Config) -> int:
     """The size of the device whose memory is rationed; 0 where there is none."""
     if _computes_on_a_card(config):
-        reading = NvmlMeter(_card(config)).read_now()
+        reading = NvmlMeter(card_of(config)).read_now()
         if reading is not None:
             return reading.total_bytes
     return int(config.device_memory_gb * GIB)
@@ -87,8 +87,8 @@ def _meter(
 ) -> Meter:
     if not total_bytes:
         return NoMeter()
-    if _computes_on_a_card(config) and NvmlMeter.is_there(_card(config)):
-        return NvmlMeter(_card(config))
+    if _computes_on_a_card(config) and NvmlMeter.is_there(card_of(config)):
+        return NvmlMeter(card_of(config))
 
     def used() -> int:
         return sum(
@@ -104,11 +104,3 @@ def _computes_on_a_card(config: Config) -> bool:
     """True when a worker would take CUDA if there is any."""
     engines = {engine_of(config, lane) for lane in START_ORDER}
     return engines != {"fake"} and not config.device.startswith("cpu")
-
-
-def _card(config: Config) -> str:
-    """The card as the driver counts: the workers see those of CUDA_VISIBLE_DEVICES alone."""
-    number = int(config.device.partition(":")[2] or 0)
-    visible = worker_environment(threads=1).get("CUDA_VISIBLE_DEVICES", "")
-    names = [name.strip() for name in visible.split(",") if name.strip()]
-    return names[number] if number < len(names) else str(number)

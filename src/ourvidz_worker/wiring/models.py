@@ -1,13 +1,15 @@
 """Which model each lane serves, and what its engine is given."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 
-from ourvidz_worker.config import Config, served_lanes
+from ourvidz_worker.config import Config, served_lanes, worker_environment
 from ourvidz_worker.domain.errors import ConfigError
 from ourvidz_worker.domain.lane import Lane
 from ourvidz_worker.engines import EngineSettings
+from ourvidz_worker.residency.nvml import NvmlMeter
 
 Options = dict[str, str | int | float | bool]
 
@@ -16,9 +18,17 @@ def engine_of(config: Config, lane: Lane) -> str:
     """The name of the lane's engine."""
     return {
         Lane.IMAGE: config.image_engine,
-        Lane.CHAT: config.chat_engine,
+        Lane.CHAT: _chat_engine(config),
         Lane.VIDEO: config.video_engine,
     }[lane]
+
+
+def card_of(config: Config) -> str:
+    """The card as the driver counts: the workers see those of CUDA_VISIBLE_DEVICES alone."""
+    number = int(config.device.partition(":")[2] or 0)
+    visible = worker_environment(threads=1).get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    return names[number] if number < len(names) else str(number)
 
 
 def settings_of(config: Config, lane: Lane) -> EngineSettings | None:
@@ -39,7 +49,7 @@ def settings_of(config: Config, lane: Lane) -> EngineSettings | None:
         dtype=config.dtype or "auto",
         threads=config.threads,
         memory_fraction=_fraction_of(config, lane),
-        options=_fake_options(config) if fake else {"base_is_instruct": True} if is_twin else {},
+        options=_fake_options(config) if fake else _options(config, lane, is_twin=is_twin),
     )
 
 
@@ -47,6 +57,23 @@ def lanes_with_models(config: Config) -> dict[Lane, EngineSettings]:
     """The lanes that can be served, in the order of the configuration."""
     found = {lane: settings_of(config, lane) for lane in served_lanes(config)}
     return {lane: settings for lane, settings in found.items() if settings is not None}
+
+
+def _chat_engine(config: Config) -> str:
+    """vLLM needs a card and is not part of the base install; without either, the portable one."""
+    if config.chat_engine != "auto":
+        return config.chat_engine
+    wants_card = config.device.startswith("cuda") or (
+        not config.device.startswith("cpu") and NvmlMeter.is_there(card_of(config))
+    )
+    return "chat_vllm" if wants_card and find_spec("vllm") else "chat_transformers"
+
+
+def _options(config: Config, lane: Lane, *, is_twin: bool) -> Options:
+    if lane is not Lane.CHAT:
+        return {}
+    given = _object_of("OURVIDZ_CHAT_OPTIONS", config.chat_options)
+    return {"base_is_instruct": True, **given} if is_twin else given
 
 
 def _model_of(config: Config, lane: Lane) -> Path | None:
@@ -83,9 +110,13 @@ def _fraction_of(config: Config, lane: Lane) -> float:
 
 
 def _fake_options(config: Config) -> Options:
-    if not config.fake_options:
+    return _object_of("OURVIDZ_FAKE_OPTIONS", config.fake_options)
+
+
+def _object_of(variable: str, text: str) -> Options:
+    if not text:
         return {}
     try:
-        return msgspec.json.decode(config.fake_options, type=Options)
+        return msgspec.json.decode(text, type=Options)
     except msgspec.DecodeError as error:
-        raise ConfigError("OURVIDZ_FAKE_OPTIONS: must be a flat JSON object") from error
+        raise ConfigError(f"{variable}: must be a flat JSON object") from error

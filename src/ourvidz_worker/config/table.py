@@ -1,22 +1,11 @@
-"""Every setting, in one frozen table; this module alone reads the environment.
+"""Every setting, in one frozen table: its field, its variable, its default and its meaning."""
 
-A malformed value, or a variable with our prefix that is not in the table, is fatal and named.
-"""
-
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 
-from ourvidz_worker.domain.errors import ConfigError
-from ourvidz_worker.domain.job_types import JOB_TYPES
 from ourvidz_worker.domain.lane import START_ORDER, Lane
-
-PREFIX = "OURVIDZ_"
-TIMEOUT_PREFIX = "JOB_TIMEOUT_"
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - the contract's own bind address of a deployed pod (H-1)
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +52,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     log_prompts: bool = False
     lanes: str = "image,chat,video"
     image_engine: str = "sdxl"
-    chat_engine: str = "chat_transformers"
+    chat_engine: str = "auto"
     video_engine: str = "wan"
     sdxl_model_path: str = ""
     wan_model_path: str = ""
@@ -90,6 +79,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     reference_require_owner: bool = True
     device_memory_gb: float = 0.0
     start_timeout_s: float = 300.0
+    chat_options: str = ""
     fake_options: str = ""
 
 
@@ -148,7 +138,11 @@ SETTINGS: tuple[Setting, ...] = tuple(
         ("log_prompts", "LOG_PROMPTS", "log prompts in full instead of length and digest"),
         ("lanes", "OURVIDZ_LANES", "lanes this pod serves, comma separated"),
         ("image_engine", "OURVIDZ_IMAGE_ENGINE", "engine of the image lane"),
-        ("chat_engine", "OURVIDZ_CHAT_ENGINE", "engine of the chat lane"),
+        (
+            "chat_engine",
+            "OURVIDZ_CHAT_ENGINE",
+            "auto, chat_transformers or chat_vllm; auto is vLLM on a card where it is installed",
+        ),
         ("video_engine", "OURVIDZ_VIDEO_ENGINE", "engine of the video lane"),
         ("sdxl_model_path", "SDXL_MODEL_PATH", "SDXL checkpoint: folder or safetensors file"),
         ("wan_model_path", "WAN_MODEL_PATH", "Wan checkpoint folder"),
@@ -191,17 +185,14 @@ SETTINGS: tuple[Setting, ...] = tuple(
             "without CUDA: a simulated device of this size, GiB; 0: none",
         ),
         ("start_timeout_s", "OURVIDZ_START_TIMEOUT_S", "how long a worker may take to get ready"),
+        (
+            "chat_options",
+            "OURVIDZ_CHAT_OPTIONS",
+            'options of the chat engine, JSON object, such as {"kv_cache_gb": 4}',
+        ),
         ("fake_options", "OURVIDZ_FAKE_OPTIONS", "options of the fake engine, JSON object"),
     )
 )
-
-
-class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the command line finds a pod: its address, its key, and where the key may lie."""
-
-    url: str
-    key: str
-    state_dir: Path
 
 
 #: The command line's own variables: a pod tolerates them and has no use for them.
@@ -211,187 +202,12 @@ CLIENT_VARIABLES: tuple[Setting, ...] = (
 )
 
 
-def read_config(
-    environment: Mapping[str, str] | None = None, *, overrides: Mapping[str, str] | None = None
-) -> Config:
-    """The configuration that the environment describes, variables in `overrides` going first.
-
-    Raises `ConfigError` listing all faults.
-    """
-    config, faults = examine(environment, overrides=overrides)
-    if faults:
-        raise ConfigError("; ".join(faults))
-    return config
-
-
-def examine(
-    environment: Mapping[str, str] | None = None, *, overrides: Mapping[str, str] | None = None
-) -> tuple[Config, list[str]]:
-    """What can be read, with the default for what is malformed; and all faults, in order."""
-    found = {**(os.environ if environment is None else environment), **(overrides or {})}
-    known = {name for row in SETTINGS for name in (row.variable, *row.aliases)}
-    tolerated = known | {setting.variable for setting in CLIENT_VARIABLES}
-    faults = [
-        f"{name} is unknown" for name in found if name.startswith(PREFIX) and name not in tolerated
-    ]
-    values: dict[str, object] = {}
-    for setting in SETTINGS:
-        given = [found[name] for name in (setting.variable, *setting.aliases) if found.get(name)]
-        if given:
-            values[setting.field] = given[0]
-    values["job_timeouts"] = _job_timeouts(found, faults)
-    config = _convert(values, faults)
-    if is_deployed(config) and "bind_host" not in values:
-        config = msgspec.structs.replace(config, bind_host=EVERYWHERE)
-    return config, sorted(faults + _contradictions(config))
-
-
 def is_deployed(config: Config) -> bool:
     """True in the deployment profile: an application's Supabase or its lists are configured."""
     return bool(config.supabase_url or config.redis_url or config.upstash_redis_rest_url)
-
-
-def warnings_of(config: Config, environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """What a start should be warned of; nothing here stops it."""
-    found = os.environ if environment is None else environment
-    told = [
-        f"{row.variable} and {alias} differ; {row.variable} is used"
-        for row in SETTINGS
-        for alias in row.aliases
-        if found.get(row.variable) and found.get(alias, found[row.variable]) != found[row.variable]
-    ]
-    if not is_deployed(config):
-        return tuple(told)
-    if not config.job_callback_secret:
-        told.append(
-            "JOB_CALLBACK_SECRET is not set: callbacks are not signed, clients of 2026 refuse them"
-        )
-    keys = {config.wan_worker_api_key, config.chat_worker_api_key, config.sdxl_worker_api_key}
-    if len(keys - {""}) == 1:
-        told.append("only one worker key is set: callers that hold another one are refused")
-    if config.auth_mode == "required":
-        told.append("WORKER_AUTH_MODE is required: callers that send no key are refused")
-    if config.redis_url and config.upstash_redis_rest_url:
-        told.append("REDIS_URL and UPSTASH_REDIS_REST_URL are set: REDIS_URL is used")
-    if not (config.runpod_pod_id or config.worker_public_url or config.chat_worker_public_url):
-        told.append("no public address is known: the application is not told where this pod is")
-    return tuple(told)
-
-
-def read_client_settings(environment: Mapping[str, str] | None = None) -> ClientSettings:
-    """What the command line needs to find a pod; the address of the machine's own by default.
-
-    The key is empty when none is set: it may then lie in `STATE_DIR/admin.key`. Raises nothing;
-    settings of the pod itself are not judged here.
-    """
-    found = os.environ if environment is None else environment
-    defaults = Config()
-    port = found.get("WORKER_PORT") or defaults.worker_port
-    return ClientSettings(
-        url=found.get("OURVIDZ_URL") or f"http://127.0.0.1:{port}",
-        key=found.get("OURVIDZ_KEY") or found.get("WAN_WORKER_API_KEY") or "",
-        state_dir=Path(found.get("STATE_DIR") or defaults.state_dir),
-    )
-
-
-def _convert(values: Mapping[str, object], faults: list[str]) -> Config:
-    good = dict(values)
-    variables = {setting.field: setting.variable for setting in SETTINGS}
-    for field, value in values.items():
-        try:
-            _typed({field: value})
-        except msgspec.ValidationError as error:
-            faults.append(f"{variables[field]}: {str(error).partition(' - ')[0]}")
-            del good[field]
-    return _typed(good)
-
-
-def _typed(values: Mapping[str, object]) -> Config:
-    return msgspec.convert(values, Config, strict=False, dec_hook=_path)
-
-
-def _path(kind: type, value: object) -> Path:
-    """The one type of a setting that is not JSON's own."""
-    if kind is not Path or not isinstance(value, str):
-        raise TypeError
-    return Path(value)
-
-
-def _job_timeouts(found: Mapping[str, str], faults: list[str]) -> dict[str, float]:
-    """Deadlines by job type, from the variables that name one."""
-    timeouts = {}
-    for name, text in found.items():
-        kind = name.removeprefix(TIMEOUT_PREFIX).lower()
-        if not name.startswith(TIMEOUT_PREFIX) or not text:
-            continue
-        try:
-            timeouts[kind] = msgspec.convert(
-                text, Annotated[float, msgspec.Meta(gt=0)], strict=False
-            )
-        except msgspec.ValidationError:
-            faults.append(f"{name}: must be a number of seconds above 0")
-        if kind not in JOB_TYPES:
-            faults.append(f"{name}: there is no such job type")
-    return timeouts
-
-
-def _missing(config: Config) -> list[str]:
-    """What the deployment profile requires and does not have."""
-    required = {
-        "SUPABASE_URL": config.supabase_url,
-        "SUPABASE_SERVICE_ROLE_KEY": config.supabase_service_role_key,
-        "WAN_WORKER_API_KEY": config.wan_worker_api_key,
-        "REDIS_URL, or UPSTASH_REDIS_REST_URL": config.redis_url or config.upstash_redis_rest_url,
-    }
-    faults = [f"{name} is required when deployed" for name, value in required.items() if not value]
-    if config.upstash_redis_rest_url and not (config.upstash_redis_rest_token or config.redis_url):
-        faults.append("UPSTASH_REDIS_REST_TOKEN is required with UPSTASH_REDIS_REST_URL")
-    return faults
-
-
-def _contradictions(config: Config) -> list[str]:
-    faults = _missing(config) if is_deployed(config) else []
-    if not set(served_lanes(config)) or len(served_lanes(config)) != len(config.lanes.split(",")):
-        faults.append("OURVIDZ_LANES must name lanes among image, chat and video, each once")
-    if config.worker_port == config.chat_worker_port and config.worker_port != 0:
-        faults.append("WORKER_PORT and CHAT_WORKER_PORT must differ")
-    for field in ("drain_timeout_s", "lease_ttl_s", "chat_request_timeout_s", "max_job_attempts"):
-        if getattr(config, field) <= 0:
-            faults.append(f"{field.upper()} must be above 0")
-    return faults
 
 
 def served_lanes(config: Config) -> tuple[Lane, ...]:
     """The lanes this pod serves, in the order given; a name that is no lane is left out."""
     names = [name.strip() for name in config.lanes.split(",")]
     return tuple(dict.fromkeys(Lane(name) for name in names if name in START_ORDER))
-
-
-#: What a worker inherits of our environment: nothing that could hold a secret of ours.
-INHERITED = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TMPDIR",
-    "VIRTUAL_ENV",
-    "LD_LIBRARY_PATH",
-    "CUDA_VISIBLE_DEVICES",
-    "CUDA_HOME",
-    "COVERAGE_PROCESS_START",
-    "COVERAGE_PROCESS_CONFIG",
-)
-
-
-def worker_environment(*, threads: int) -> dict[str, str]:
-    """The environment of a worker process: offline, `threads` CPU threads, the allocator set."""
-    kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    return kept | {
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
-        "PYTHONUNBUFFERED": "1",
-    }
