@@ -16,6 +16,7 @@ from ourvidz_worker.domain.text_reply import TokenChoice
 class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="message"):
     """Run one attempt. `spool` is an absolute, empty directory that belongs to it alone.
 
+    That of a text, which leaves no files, need not exist.
     `references` maps a role (`reference`, `first`, `last`, `image`) to a checked picture file in
     the spool directory. `deadline_s` is the time in work the attempt may take.
     """

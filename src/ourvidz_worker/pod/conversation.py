@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
 from typing import Literal
 from uuid import uuid4
 
@@ -26,6 +25,7 @@ from ourvidz_worker.domain.messages import (
 from ourvidz_worker.domain.request import ChatRequest
 from ourvidz_worker.domain.text_reply import TextPart, TextReply, TokenChoice
 from ourvidz_worker.pod.outcomes import error_of
+from ourvidz_worker.pod.pieces import Pieces
 from ourvidz_worker.pod.slots import Slot
 from ourvidz_worker.pod.supervisor import Supervisor
 from ourvidz_worker.pod.worker_state import WorkerState
@@ -45,6 +45,7 @@ SUMMON_SHARE = 0.5
 class Conversation:
     """Runs text requests that nobody queued; nothing of them is stored.
 
+    A text leaves no files, so its folder below `spool` is a name and is never made.
     `worker` serves the chat lane, None where the pod has none; `admit` may refuse. `summon` has a
     worker that is away loaded within so many seconds, and returns how many it took; it raises
     `Unavailable` where that cannot be.
@@ -62,7 +63,8 @@ class Conversation:
     async def stream(self, request: ChatRequest) -> AsyncGenerator[TextPart | TextReply, None]:
         """The text part by part, then the whole reply; closing it cancels the work.
 
-        A part may hold choices alone: the text of their tokens comes with a later one.
+        A part is all that came since the last one. It may hold choices alone: the text of their
+        tokens comes with a later one.
         """
         await self.admit(request)
         waited_s = 0.0
@@ -70,12 +72,12 @@ class Conversation:
             waited_s = await self.summon(self.deadline_s * SUMMON_SHARE)
         worker = self._ready_worker()
         run = self._run_of(request, self.deadline_s - waited_s)
-        inbox: asyncio.Queue[TextPart | None] = asyncio.Queue()
-        working = asyncio.create_task(self._work(worker, run, inbox))
-        working.add_done_callback(lambda _: inbox.put_nowait(None))
+        pieces = Pieces()
+        working = asyncio.create_task(self._work(worker, run, pieces))
+        working.add_done_callback(lambda _: pieces.end())
         choices: list[TokenChoice] = []
         try:
-            while (part := await inbox.get()) is not None:
+            while (part := await pieces.take()) is not None:
                 choices.extend(part.choices)
                 yield part
             yield reply_of(working.result(), tuple(choices))
@@ -115,27 +117,20 @@ class Conversation:
             deadline_s=deadline_s,
         )
 
-    async def _work(
-        self, worker: Supervisor, run: Run, inbox: "asyncio.Queue[TextPart | None]"
-    ) -> Outcome:
+    async def _work(self, worker: Supervisor, run: Run, pieces: Pieces) -> Outcome:
         """Run it; once more when it ran out of memory before any text was told (T-9)."""
         slot, left_s = await self._slot(worker, run.deadline_s)
         run = msgspec.structs.replace(run, deadline_s=left_s)
-        has_begun = False
 
         def watch(report: Report) -> None:
-            nonlocal has_begun
             if isinstance(report, TextPiece):
-                has_begun = True
-                inbox.put_nowait(TextPart(text=report.text, choices=report.choices))
+                pieces.put(report)
             elif isinstance(report, Computed):
                 slot.release()
 
         try:
-            await asyncio.to_thread(Path(run.spool).mkdir, parents=True)
             outcome = await worker.run(run, watch)
-            if _ran_out_of_memory(outcome) and not has_begun:
-                await asyncio.to_thread(Path(run.spool).mkdir, parents=True, exist_ok=True)
+            if _ran_out_of_memory(outcome) and not pieces.begun:
                 return await worker.run(run, watch)
             return outcome
         finally:
@@ -143,6 +138,9 @@ class Conversation:
 
     async def _slot(self, worker: Supervisor, deadline_s: float) -> tuple[Slot, float]:
         """A slot of the worker, and how much of the deadline is left (T-8)."""
+        slot = worker.slots.take_now()
+        if slot is not None:
+            return slot, deadline_s
         begun = self.clock.monotonic()
         taking = worker.slots.take(PriorityClass.INTERACTIVE)
         try:
@@ -152,14 +150,14 @@ class Conversation:
         return slot, deadline_s - (self.clock.monotonic() - begun)
 
     async def _end(self, worker: Supervisor, run: Run, working: "asyncio.Task[Outcome]") -> None:
-        """Stop what still runs, wait until the worker has left it, and remove its folder."""
-        if not working.done():
-            await worker.cancel(run.attempt_id)
-            if worker.holds(run.attempt_id):
-                await asyncio.wait({working}, timeout=LEAVE_S)
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
-        await asyncio.to_thread(rmtree, run.spool, ignore_errors=True)
+        """Stop what still runs, and wait until the worker has left it."""
+        if working.done():
+            return
+        await worker.cancel(run.attempt_id)
+        if worker.holds(run.attempt_id):
+            await asyncio.wait({working}, timeout=LEAVE_S)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
 
 
 def reply_of(outcome: Outcome, choices: tuple[TokenChoice, ...] = ()) -> TextReply:

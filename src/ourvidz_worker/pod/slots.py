@@ -1,12 +1,28 @@
-"""Slots: how many attempts a worker runs at once, given out by class and then in order."""
+"""Slots: how many attempts a worker runs at once, given out by class and then in order.
+
+A higher class goes first, but not for ever: who has waited longest of all is passed over
+`MOST_OVERTAKEN` times at most.
+"""
 
 import asyncio
 import heapq
 from collections.abc import Callable
 from itertools import count
+from typing import NamedTuple
 
 from ourvidz_worker.domain.errors import ModelLoadFailed
 from ourvidz_worker.domain.lane import PriorityClass
+
+MOST_OVERTAKEN = 4
+"""One slot in five goes by age alone: callers who wait feel it little, jobs behind them move on."""
+
+
+class _Waiter(NamedTuple):
+    """Somebody who waits: by class, then in order of asking."""
+
+    priority: int
+    order: int
+    future: "asyncio.Future[Slot]"
 
 
 class Slot:
@@ -37,7 +53,8 @@ class Slots:
         self._refusing = False
         self._paused = False
         self._order = count()
-        self._waiters: list[tuple[int, int, asyncio.Future[Slot]]] = []
+        self._waiters: list[_Waiter] = []
+        self._overtaken = 0
 
     @property
     def capacity(self) -> int:
@@ -52,7 +69,7 @@ class Slots:
     @property
     def waiting(self) -> int:
         """How many callers wait for a slot."""
-        return sum(not future.done() for _, _, future in self._waiters)
+        return sum(not waiter.future.done() for waiter in self._waiters)
 
     def open(self, capacity: int) -> None:
         """The worker is ready: give out `capacity` slots."""
@@ -78,10 +95,22 @@ class Slots:
     def refuse(self) -> None:
         """The worker cannot be had: whoever waits, or asks until the next opening, is told so."""
         self._refusing = True
-        for _, _, future in self._waiters:
-            if not future.done():
-                future.set_exception(ModelLoadFailed())
+        for waiter in self._waiters:
+            if not waiter.future.done():
+                waiter.future.set_exception(ModelLoadFailed())
         self._waiters.clear()
+
+    def take_now(self) -> Slot | None:
+        """A slot, if one is free and nobody waits for it.
+
+        Raises `ModelLoadFailed` when the worker cannot be had.
+        """
+        if self._refusing:
+            raise ModelLoadFailed
+        if self._paused or self._taken >= self._capacity or self.waiting:
+            return None
+        self._taken += 1
+        return Slot(self, self._generation)
 
     async def take(self, priority: PriorityClass) -> Slot:
         """Wait for a slot; a lower class number goes first, then who asked first.
@@ -91,12 +120,15 @@ class Slots:
         if self._refusing:
             raise ModelLoadFailed
         future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiters, (int(priority), next(self._order), future))
+        waiter = _Waiter(int(priority), next(self._order), future)
+        heapq.heappush(self._waiters, waiter)
         self._hand_out()
         try:
             return await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.exception() is None:
+            if waiter in self._waiters:
+                self._remove(waiter)
+            elif not future.cancelled() and future.exception() is None:
                 future.result().release()
             raise
 
@@ -109,7 +141,25 @@ class Slots:
 
     def _hand_out(self) -> None:
         while self._waiters and self._taken < self._capacity and not self._paused:
-            _, _, future = heapq.heappop(self._waiters)
+            future = self._next().future
             if not future.done():
                 self._taken += 1
                 future.set_result(Slot(self, self._generation))
+
+    def _next(self) -> _Waiter:
+        """The next by class, or the oldest of all where it was passed over often enough."""
+        first, oldest = self._waiters[0], min(self._waiters, key=_age)
+        if first is not oldest and self._overtaken < MOST_OVERTAKEN:
+            self._overtaken += 1
+            return heapq.heappop(self._waiters)
+        self._overtaken = 0
+        self._remove(oldest)
+        return oldest
+
+    def _remove(self, waiter: _Waiter) -> None:
+        self._waiters.remove(waiter)
+        heapq.heapify(self._waiters)
+
+
+def _age(waiter: _Waiter) -> int:
+    return waiter.order

@@ -92,6 +92,30 @@ async def test_pieces_come_as_they_are_made_and_then_the_whole(scene: Scene) -> 
     assert scene.supervisor.slots.taken == 0
 
 
+async def test_a_slow_reader_gets_what_waited_as_one_part(scene: Scene) -> None:
+    """T-9: one caller's slow connection holds up nobody, and holds no more than its text."""
+    stream = conversation(scene).stream(ASKED)
+    first = asyncio.ensure_future(anext(stream))
+    run = await scene.given()
+    report(scene, run, " and")
+    assert await first == TextPart(text=" and")
+    report(scene, run, " on", " and", " on")
+    await scene.until(lambda: scene.player.pipe.reports.empty())
+    assert await anext(stream) == TextPart(text=" on and on")
+    finish(scene, run, "and on and on")
+    assert isinstance(await anext(stream), TextReply)
+    await stream.aclose()
+
+
+async def test_a_text_has_no_folder(scene: Scene) -> None:
+    whole = asyncio.create_task(conversation(scene).complete(ASKED))
+    run = await scene.given()
+    assert run.spool.startswith(str(scene.spool))
+    finish(scene, run, "x")
+    await whole
+    assert await asyncio.to_thread(scene.spool.exists) is False
+
+
 async def test_chances_come_with_their_part_and_all_of_them_with_the_whole(scene: Scene) -> None:
     top = (TokenChance(token=" or", logprob=-2.0),)
     first = TokenChoice(token=" a", logprob=-0.5, top=top)

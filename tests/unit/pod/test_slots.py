@@ -40,6 +40,45 @@ async def test_the_lower_class_number_goes_first_then_who_asked_first() -> None:
     assert await later
 
 
+async def test_who_has_waited_longest_is_not_passed_over_for_ever() -> None:
+    """Fairness (design 5): ageing prevents starvation, whatever class goes first."""
+    slots = Slots()
+    slots.open(1)
+    running = await slots.take(PriorityClass.NORMAL)
+    jobs = [await asked(slots, PriorityClass.NORMAL) for _ in range(2)]
+    talks = [await asked(slots, PriorityClass.INTERACTIVE) for _ in range(12)]
+    names = dict.fromkeys(jobs, "job") | dict.fromkeys(talks, "talk")
+    served = []
+    for _ in range(len(names)):
+        running.release()
+        await checkpoint()
+        (done,) = [task for task in names if task.done()]
+        served.append(names.pop(done))
+        running = done.result()
+    assert [number for number, name in enumerate(served) if name == "job"] == [4, 9]
+
+
+async def test_a_free_slot_is_had_at_once_unless_somebody_waits_for_it() -> None:
+    slots = Slots()
+    assert slots.take_now() is None
+    slots.open(1)
+    only = slots.take_now()
+    assert only is not None
+    assert slots.take_now() is None
+    waiting = await asked(slots, PriorityClass.NORMAL)
+    only.release()
+    assert slots.take_now() is None
+    (await waiting).release()
+    slots.pause()
+    assert slots.take_now() is None
+    slots.resume()
+    assert slots.take_now() is not None
+    assert slots.taken == 1
+    slots.refuse()
+    with pytest.raises(ModelLoadFailed):
+        slots.take_now()
+
+
 async def test_giving_back_twice_or_after_the_worker_changes_nothing() -> None:
     slots = Slots()
     slots.open(2)
