@@ -67,6 +67,16 @@ def poses(kinds: Tensor, frames: int, reach: tuple[float, float], random: Tensor
     return drawn[kinds, torch.arange(len(kinds), device=device)]
 
 
+def calm(random: Tensor, spread: Tensor | float) -> Tensor:
+    """Return the random numbers of paths, drawn together around their middle.
+
+    ``random`` is uniform, ``[B, RANDOM_VALUES]``; ``spread`` is 1 to leave it as it is and 0 for
+    always the same path, one number or ``[B, 1]``. The moment that a single frame shows stays free.
+    """
+    drawn = 0.5 + (random - 0.5) * spread
+    return torch.cat([drawn[:, :-1], random[:, -1:]], dim=1)
+
+
 def _pose(
     given: PathInput,
     *,
@@ -86,7 +96,7 @@ def _between(column: Tensor, low: float, high: float) -> Tensor:
 
 def _place(given: PathInput, wide: float = 0.12) -> tuple[Tensor, Tensor, Tensor]:
     x, y = _between(given.r[0], -wide, wide), _between(given.r[1], -wide, wide)
-    return x, y, _between(given.r[2], 0.52, 0.74)
+    return x, y, _between(given.r[2], 0.56, 0.78)
 
 
 def _idle(given: PathInput) -> Tensor:
@@ -102,7 +112,7 @@ def _slide(axis: int, sign: float) -> Path:
         way = _between(given.r[1], 0.55, 1.0) * reach
         along = sign * (start + way * given.u)
         across = _between(given.r[3], -0.15, 0.15)
-        size = _between(given.r[2], 0.34, 0.66)
+        size = _between(given.r[2], 0.42, 0.7)
         x, y = (along, across) if axis == 0 else (across, along)
         return _pose(given, x=x, y=y, size=size)
 
@@ -112,7 +122,7 @@ def _slide(axis: int, sign: float) -> Path:
 def _arcs(count: int) -> Path:
     def path(given: PathInput) -> Tensor:
         reach = given.reach[1]
-        size = _between(given.r[2], 0.36, 0.6)
+        size = _between(given.r[2], 0.42, 0.66)
         floor = _between(given.r[1], 0.1, 0.45) * reach
         height = _between(given.r[3], 0.45, 0.75) * reach
         lift = height * torch.sin(math.pi * count * given.u).abs()
@@ -160,7 +170,7 @@ def _shake(given: PathInput) -> Tensor:
 def _circle(given: PathInput) -> Tensor:
     radius = _between(given.r[1], 0.32, 0.45)
     turn = _FULL_TURN * given.u
-    size = _between(given.r[2], 0.36, 0.55)
+    size = _between(given.r[2], 0.42, 0.6)
     return _pose(given, x=radius * torch.sin(turn), y=-radius * torch.cos(turn), size=size)
 
 

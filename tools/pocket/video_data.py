@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from tools.pocket.captions import PLAIN
-from tools.pocket.motion import MOTIONS, RANDOM_VALUES, poses
+from tools.pocket.motion import MOTIONS, RANDOM_VALUES, calm, poses
 from tools.pocket.sprites import SpritePack
 from tools.pocket.video_captions import PALETTE, MotionGrammar
-from tools.pocket.vocabulary import drawing_weights
+from tools.pocket.vocabulary import filming_weights
 
 FRAMES = 17
 FPS = 16
@@ -29,6 +29,9 @@ _COLOUR_JITTER = 0.035
 _GRADIENT = 0.06
 _DRAW_CHUNK = 64
 _UNNAMED_SHARE = 0.5
+# How far paths may depart from their middle: little where the text alone says what happens, for
+# then a thing's outline is the same in all its clips. Pinned pictures show any place and size.
+TEXT_SPREAD, WIDEST_SPREAD = 0.25, 1.0
 _STILL_MOTION_SHARE = 0.3
 _BYTE_MAX = 255.0
 
@@ -88,7 +91,7 @@ class ClipSource:
         self._grammar = MotionGrammar(pack.infos, seed)
         rgba = pack.rgba.to(device).float() / _BYTE_MAX
         self._sprites = torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], dim=1)
-        self._object_weights = np.array(drawing_weights(pack.infos))
+        self._object_weights = np.array(filming_weights(pack.infos))
         motion_weights = np.array([motion.weight for motion in MOTIONS])
         self._motion_weights = motion_weights / motion_weights.sum()
 
@@ -105,7 +108,8 @@ class ClipSource:
 
     def film(self, order: Order) -> Tensor:
         """Draw clips alone, without captions and portraits, ``[B, 3, T, H, W]``."""
-        return self._draw_scene(self._scene(*self._choose(order)), order.bucket, order.frames)
+        scene = self._scene(order.purpose, *self._choose(order))
+        return self._draw_scene(scene, order.bucket, order.frames)
 
     def render(
         self,
@@ -117,11 +121,11 @@ class ClipSource:
         named: np.ndarray,
     ) -> Clips:
         """Draw exactly the given things, motions and colours (indices, ``[B]``)."""
-        scene = self._scene(objects, kinds, colours)
+        scene = self._scene(order.purpose, objects, kinds, colours)
         video = self._draw_scene(scene, order.bucket, order.frames)
         other = self._rng.choice(len(PALETTE), len(objects))
         shown = np.where(named, other, colours)
-        still = self._scene(objects, np.zeros_like(kinds), shown)
+        still = self._scene(order.purpose, objects, np.zeros_like(kinds), shown)
         portrait = self._draw_scene(still, order.bucket, 1)[:, :, 0]
         return Clips(
             video=video,
@@ -141,19 +145,26 @@ class ClipSource:
             kinds[self._rng.random(count) > _STILL_MOTION_SHARE] = 0
         return objects, kinds, np.array([self._grammar.colour(index) for index in objects])
 
-    def _scene(self, objects: np.ndarray, kinds: np.ndarray, colours: np.ndarray) -> Scene:
+    def _scene(
+        self, purpose: Purpose, objects: np.ndarray, kinds: np.ndarray, colours: np.ndarray
+    ) -> Scene:
         count = len(objects)
         rgb = np.array(PALETTE)[colours] / _BYTE_MAX
         rgb = rgb + self._rng.uniform(-1.0, 1.0, rgb.shape) * _COLOUR_JITTER
         gradients = self._rng.uniform(-_GRADIENT, _GRADIENT, count)
-        random = self._rng.random((count, RANDOM_VALUES))
+        random = self._send(self._rng.random((count, RANDOM_VALUES))).float()
+        spread = self._send(self._spread(purpose, count)).float()
         return Scene(
             objects=self._send(objects),
             kinds=self._send(kinds),
             backgrounds=self._send(rgb).float(),
             gradients=self._send(gradients).float(),
-            random=self._send(random).float(),
+            random=calm(random, spread),
         )
+
+    def _spread(self, purpose: Purpose, count: int) -> np.ndarray:
+        widest = TEXT_SPREAD if purpose is Purpose.TEXT else WIDEST_SPREAD
+        return self._rng.uniform(TEXT_SPREAD, widest, (count, 1))
 
     def _send(self, values: np.ndarray) -> Tensor:
         sent = torch.from_numpy(np.ascontiguousarray(values))

@@ -3,7 +3,8 @@
 With noise e and data z, x = (1 - sigma) z + sigma e and the target is (x - z) / sigma = e - z. A
 sigma is drawn uniformly and shifted, s sigma / (1 + (s - 1) sigma), with s itself drawn from 1 to
 5: the sampler's shift is 5, the lower ones keep small sigmas trained. Some captions are replaced by
-the empty text.
+the empty text. At first most batches are stills, a fifth of a clip's price each: what things look
+like is learnt from them, and how things move from the clips that follow.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Protocol
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import UMT5EncoderModel
 
@@ -27,10 +28,12 @@ from tools.pocket.video_clock import Stopwatch
 from tools.pocket.video_data import BUCKETS
 from tools.pocket.video_lean import Block, LeanFlow, run_block
 from tools.pocket.video_models import PADDED_LENGTHS, encode_text, pad_bias, plain_view
+from tools.pocket.video_muon import Muon
 from tools.pocket.video_pool import Batch, Kind
+from tools.pocket.video_state import indexed, load_parts, restore, save_parts
 from tools.pocket.video_types import PlainTransformer, VaceTransformer
 
-LEARNING_RATE, FINAL_RATE = 1.2e-3, 1e-5
+LEARNING_RATE, MATRIX_RATE, FINAL_SHARE = 1.2e-3, 0.015, 0.008
 WARM_UP_STEPS = 300
 WEIGHT_DECAY = 0.01
 AVERAGE_DECAY = 0.9995
@@ -44,13 +47,35 @@ RENEWAL_SHARE = 0.12
 _LOG_EVERY_S = 15.0
 # More than there are shapes of batches.
 _SHAPES = 64
-# Kind, with a reference picture, share of the steps, clips at full size.
-_COURSES: tuple[tuple[Kind, bool, float, int], ...] = (
-    (Kind.TEXT, False, 0.60, 256),
-    (Kind.PINNED, True, 0.13, 192),
-    (Kind.PINNED, False, 0.18, 224),
-    (Kind.STILL, False, 0.06, 1024),
-    (Kind.STILL, True, 0.03, 512),
+_MATRIX = 2
+_CLIPS_FROM = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """Batches of one kind: with a reference picture or not, how many clips at full size.
+
+    ``first`` and ``last`` are its shares of the steps, at the start and from `_CLIPS_FROM` on.
+    """
+
+    kind: Kind
+    reference: bool
+    first: float
+    last: float
+    count: int
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        return f"{self.kind.value}{'+ref' if self.reference else ''}"
+
+
+COURSES = (
+    Course(kind=Kind.TEXT, reference=False, first=0.27, last=0.58, count=256),
+    Course(kind=Kind.PINNED, reference=True, first=0.06, last=0.11, count=192),
+    Course(kind=Kind.PINNED, reference=False, first=0.09, last=0.22, count=224),
+    Course(kind=Kind.STILL, reference=False, first=0.52, last=0.06, count=1024),
+    Course(kind=Kind.STILL, reference=True, first=0.06, last=0.03, count=512),
 )
 
 
@@ -114,9 +139,13 @@ class FlowTrainer:
         self._losses = self._losses_by(run_block)
         self._rng = np.random.default_rng(plan.seed)
         self._step = 0
+        self._fresh = 0
         self._used = 0.0
+        matrices = inner_matrices(models.transformer)
+        known = {id(weight) for weight in matrices}
+        self._muon = Muon(matrices, WEIGHT_DECAY)
         self._optimiser = torch.optim.AdamW(
-            self._live,
+            [weight for weight in self._live if id(weight) not in known],
             lr=LEARNING_RATE,
             betas=(0.9, 0.98),
             weight_decay=WEIGHT_DECAY,
@@ -133,59 +162,38 @@ class FlowTrainer:
         """
         watch, total = Stopwatch(self._used), self._used + seconds
         begin = reported = logged = watch.seconds()
-        logged_step, renewing, sums = self._step, 0.0, {course: [0.0, 0] for course in range(5)}
+        logged_step, renewing, tally = self._step, 0.0, Tally()
         while watch.seconds() < total:
             self._used = watch.seconds()
             if renewing < RENEWAL_SHARE * (self._used - begin):
                 renewing += self._renew()
-            course = int(self._rng.choice(len(_COURSES), p=[row[2] for row in _COURSES]))
-            loss = self._train_step(course, self._used / total)
+            share = self._used / total
+            course = COURSES[int(self._rng.choice(len(COURSES), p=shares_at(share)))]
+            loss = self._train_step(course, share)
             if self._step % 10 == 0:
-                sums[course] = [sums[course][0] + float(loss), sums[course][1] + 1]
+                tally.add(course, float(loss))
             now = watch.seconds()
             if now - logged > _LOG_EVERY_S:
                 speed = (self._step - logged_step) / (now - logged)
-                print(
-                    f"flow {now:6.1f} s step {self._step} {speed:.2f}/s {_means(sums)}", flush=True
-                )
-                logged, logged_step = now, self._step
-                sums = {course: [0.0, 0] for course in range(5)}
+                print(f"flow {now:6.1f} s step {self._step} {speed:.2f}/s {tally}", flush=True)
+                logged, logged_step, tally = now, self._step, Tally()
             if now - reported > every_s and total - now > every_s / 2:
                 report(f"step {self._step}, {now:.0f} s")
                 reported = watch.seconds()
         self._used = total
         print(f"flow done: {self._step} steps", flush=True)
 
-    def save(self, path: Path) -> None:
-        """Write weights, averages and optimiser moments, so that `load` can go on from here."""
-        state = {f"step.{self._step}.{self._used:.3f}": torch.zeros(1)}
-        for prefix, models in (("live", self._models), ("mean", self.average)):
-            for index, parameter in enumerate(models.parameters()):
-                state[f"{prefix}.{index}"] = parameter.detach().cpu().contiguous()
-        for index, parameter in enumerate(self._models.parameters()):
-            for name in ("exp_avg", "exp_avg_sq", "step"):
-                moment = self._optimiser.state.get(parameter, {}).get(name)
-                if moment is not None:
-                    state[f"{name}.{index}"] = moment.detach().cpu().contiguous().clone()
-        partial = path.with_suffix(".partial")
-        save_file(state, partial)
-        partial.replace(path)
+    def save(self, folder: Path) -> None:
+        """Write weights and averages, so that `load` can go on from here; moments start anew."""
+        tensors = {**indexed("live", self._live), **indexed("mean", self._means)}
+        save_parts(folder, tensors, {"step": str(self._step), "used": f"{self._used:.3f}"})
 
-    def load(self, path: Path) -> None:
+    def load(self, folder: Path) -> None:
         """Continue from what `save` wrote."""
-        state = load_file(path)
-        marker = next(name for name in state if name.startswith("step.") and name.count(".") > 1)
-        self._step, self._used = int(marker.split(".")[1]), float(marker.split(".", 2)[2])
-        for prefix, models in (("live", self._models), ("mean", self.average)):
-            for index, parameter in enumerate(models.parameters()):
-                with torch.no_grad():
-                    parameter.copy_(state[f"{prefix}.{index}"])
-        for index, parameter in enumerate(self._models.parameters()):
-            if f"exp_avg.{index}" in state:
-                self._optimiser.state[parameter] = {
-                    name: state[f"{name}.{index}"].to(self._plan.device)
-                    for name in ("exp_avg", "exp_avg_sq", "step")
-                }
+        saved, facts = load_parts(folder)
+        restore("live", self._live, saved)
+        restore("mean", self._means, saved)
+        self._step, self._used = int(facts["step"]), float(facts["used"])
 
     def _renew(self) -> float:
         watch = Stopwatch()
@@ -194,19 +202,21 @@ class FlowTrainer:
             torch.cuda.synchronize()
         return watch.seconds()
 
-    def _train_step(self, course: int, share: float) -> Tensor:
-        kind, reference, _, count = _COURSES[course]
-        batch = self._pool.batch(
-            kind, reference=reference, count=max(count // self._plan.divisor, 2)
-        )
+    def _train_step(self, course: Course, share: float) -> Tensor:
+        count = max(course.count // self._plan.divisor, 2)
+        batch = self._pool.batch(course.kind, reference=course.reference, count=count)
+        pace = _pace(self._fresh, share)
         for group in self._optimiser.param_groups:
-            group["lr"] = _rate(self._step, share)
+            group["lr"] = LEARNING_RATE * pace
         loss = self._pass(batch)
         norm = nn.utils.clip_grad_norm_(self._live, CLIP_NORM)
         # The fused optimiser skips a step whose gradients are not finite.
-        setattr(self._optimiser, "found_inf", (~norm.isfinite()).float())  # noqa: B010 - undeclared
+        broken = (~norm.isfinite()).float()
+        setattr(self._optimiser, "found_inf", broken)  # noqa: B010 - undeclared
         self._optimiser.step()
+        self._muon.step(MATRIX_RATE * pace, 1.0 - broken)
         self._step += 1
+        self._fresh += 1
         self._follow(min(AVERAGE_DECAY, self._step / (self._step + 10.0)))
         return loss.detach()
 
@@ -253,9 +263,13 @@ class FlowTrainer:
         torch.cuda.synchronize()
         watch = Stopwatch()
         for bucket in BUCKETS:
-            for kind, reference, _, count in _COURSES:
-                count = max(count // self._plan.divisor, 2)
-                self._pass(self._pool.batch(kind, reference=reference, count=count, bucket=bucket))
+            for course in COURSES:
+                count = max(course.count // self._plan.divisor, 2)
+                reference = course.reference
+                batch = self._pool.batch(
+                    course.kind, reference=reference, count=count, bucket=bucket
+                )
+                self._pass(batch)
                 passes += 1
         torch.cuda.synchronize()
         return watch.seconds() / passes
@@ -309,17 +323,36 @@ def _drop_text(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return kept, torch.where(dropped, torch.ones_like(lengths), lengths)
 
 
-def _rate(step: int, share: float) -> float:
-    warm = min(1.0, (step + 1) / WARM_UP_STEPS)
-    return warm * (FINAL_RATE + (LEARNING_RATE - FINAL_RATE) * (1 + math.cos(math.pi * share)) / 2)
+def shares_at(share: float) -> list[float]:
+    """Return how likely each course is after this share of the time."""
+    late = min(share / _CLIPS_FROM, 1.0)
+    return [course.first + (course.last - course.first) * late for course in COURSES]
 
 
-def _means(sums: dict[int, list[float]]) -> str:
-    return " ".join(
-        f"{_COURSES[course][0].value}{'+ref' if _COURSES[course][1] else ''} {total / count:.4f}"
-        for course, (total, count) in sums.items()
-        if count
-    )
+def inner_matrices(transformer: VaceTransformer) -> list[Tensor]:
+    """Return the matrices inside the blocks, which `Muon` trains; all else is AdamW's."""
+    blocks = [*transformer.blocks, *transformer.vace_blocks]
+    return [weight for block in blocks for weight in block.parameters() if weight.dim() == _MATRIX]
+
+
+def _pace(fresh: int, share: float) -> float:
+    """Return the learning rate's factor; a run that goes on begins softly again."""
+    warm = min(1.0, (fresh + 1) / WARM_UP_STEPS)
+    return warm * (FINAL_SHARE + (1.0 - FINAL_SHARE) * (1 + math.cos(math.pi * share)) / 2)
+
+
+class Tally:
+    """Losses of each course between two lines of the log."""
+
+    def __init__(self) -> None:
+        self._losses: dict[str, list[float]] = {}
+
+    def add(self, course: Course, loss: float) -> None:
+        """Count a loss."""
+        self._losses.setdefault(course.name, []).append(loss)
+
+    def __str__(self) -> str:
+        return " ".join(f"{name} {fmean(rows):.4f}" for name, rows in self._losses.items())
 
 
 def _compiled_block() -> Block:

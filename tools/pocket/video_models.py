@@ -19,23 +19,25 @@ from tools.pocket.video_conditioning import CONTROL_CHANNELS, LATENT_CHANNELS
 from tools.pocket.video_types import PlainTransformer, TextEncoder, VaceTransformer, WanVae
 
 TEXT_TOKENS = 32
-PADDED_LENGTHS = (64, 64, 128, 226, 256, 512, 512)
+# The worker pads to 64; other programs may pad to more.
+PADDED_LENGTHS = (64, 64, 64, 64, 128, 512)
 TEXT_WIDTH = 128
 _EMBED_STD = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """The sizes of one set of models; the defaults keep fp16 weights under 27 MB."""
+    """The sizes of one set of models; the defaults keep fp16 weights under 28 MB."""
 
     heads: int = 4
     head_width: int = 64
     ffn: int = 608
     layers: int = 8
     vace_layers: tuple[int, ...] = (0, 4)
-    encoder_width: int = 16
-    decoder_width: int = 24
-    widths: tuple[int, ...] = (1, 2, 2, 3)
+    encoder_width: int = 32
+    decoder_width: int = 32
+    widths: tuple[int, ...] = (1, 2, 2, 2)
+    vae_blocks: int = 1
     text_layers: int = 4
 
 
@@ -50,6 +52,7 @@ def build_vae(sizes: Sizes) -> WanVae:
         base_dim=sizes.encoder_width,
         decoder_base_dim=sizes.decoder_width,
         dim_mult=list(sizes.widths),
+        num_res_blocks=sizes.vae_blocks,
         z_dim=LATENT_CHANNELS,
         latents_mean=[0.0] * LATENT_CHANNELS,
         latents_std=[1.0] * LATENT_CHANNELS,

@@ -35,7 +35,11 @@ from tools.pocket.video_types import WanVae
 from tools.pocket.video_vae import encode_mode
 
 # Slots of even index hold modes with a reference picture, odd ones those without.
-_MODES = ((Mode.SINGLE, Mode.SUBJECT), (Mode.START, Mode.END, Mode.BOTH))
+# Last frames are the harder ones, so the modes that pin one come twice as often.
+_MODES = (
+    (Mode.SINGLE, Mode.SUBJECT),
+    (Mode.START, Mode.END, Mode.END, Mode.BOTH, Mode.BOTH),
+)
 _SQUARE_SLOTS = 0.6
 _SQUARE_DRAWS = 0.64
 _LOG_EVERY_S = 15.0
@@ -50,7 +54,7 @@ class Kind(Enum):
 
 
 # Share of all slots, clips encoded at once.
-_SHARES = {Kind.TEXT: 0.42, Kind.PINNED: 0.42, Kind.STILL: 0.16}
+_SHARES = {Kind.TEXT: 0.4, Kind.PINNED: 0.3, Kind.STILL: 0.3}
 _CHUNKS = {Kind.TEXT: 128, Kind.PINNED: 128, Kind.STILL: 512}
 
 

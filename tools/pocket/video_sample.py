@@ -49,7 +49,7 @@ class Wish:
     guidance: float = 6.5
     solver: str = "dpm++"
     seed: int = 0
-    padded: int = 512
+    padded: int = 64
     picture: Tensor | None = None
     last: Tensor | None = None
 

@@ -2,7 +2,8 @@
 
 Everything lands under one folder: ``video`` (the pipeline), ``sheets`` (PNG contact sheets),
 ``state`` (what ``--resume`` continues from) and ``bundle`` (the pipeline as a tar in parts). Each
-is replaced as a whole, so it can be read at any time.
+is replaced as a whole, so it can be read at any time. A run that was cut off loses what it did
+since its state was saved: two minutes of the VAE, ``--export-minutes`` of the transformer.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import shutil
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ from tools.pocket.video_models import TINY, Sizes, build_text_encoder, build_tra
 from tools.pocket.video_pool import LatentPool
 from tools.pocket.video_sample import Studio
 from tools.pocket.video_sheets import Sheets
+from tools.pocket.video_state import is_saved
 from tools.pocket.video_tokenizer import load_tokenizer, train_tokenizer
 from tools.pocket.video_vae import (
     TUNING_RATE,
@@ -43,14 +46,14 @@ from tools.pocket.video_words import WordedClips, teach_words, word_clips
 
 SEED = 20_261
 TOKENIZER_CAPTIONS = 60_000
-POOL_SLOTS = 120_000
+POOL_SLOTS = 60_000
 TINY_DIVISOR, TINY_SLOTS = 24, 24
 _SECONDS = 60.0
 _SHEET_ROWS, _TINY_ROWS = 10, 2
-_VAE_SHARE, _POOL_SHARE, _WORDS_SHARE, _DECODER_SHARE = 0.24, 0.025, 0.02, 0.08
-_EXPORT_SHARE = 0.6
+_VAE_SHARE, _POOL_SHARE, _WORDS_SHARE, _DECODER_SHARE = 0.29, 0.03, 0.02, 0.055
 WORDED, TINY_WORDED = 160_000, 400
 WORDS_FILE = "words.safetensors"
+VAE_FOLDER, FLOW_FOLDER = "vae-on-the-way", "flow"
 _RESERVE_S, _RESERVE_SHARE, _SHORTEST_S = 35.0, 0.25, 5.0
 _MEASURING_S, _MEASURING_SHARE, _SHEET_S = 6.0, 0.05, 5.0
 _LONGEST_START_S = 120.0
@@ -73,15 +76,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``video-train-all``."""
     parser.add_argument("--data", type=Path, required=True, help="the packed sprites")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=16.4)
+    parser.add_argument("--minutes", type=float, default=23.5)
     parser.add_argument(
         "--vae-minutes",
         type=float,
         default=0.0,
-        help="until the VAE is done; 0: a quarter",
+        help="until the VAE is done; 0: three tenths",
     )
-    parser.add_argument("--decoder-minutes", type=float, default=-1.0, help="-1: 8 percent")
-    parser.add_argument("--export-minutes", type=float, default=0.0, help="0: once on the way")
+    parser.add_argument("--decoder-minutes", type=float, default=-1.0, help="-1: 5.5 percent")
+    parser.add_argument("--export-minutes", type=float, default=2.5, help="between exports")
     parser.add_argument("--tiny", action="store_true", help="small models and batches: a rehearsal")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--no-compile", action="store_true")
@@ -139,10 +142,20 @@ class Training:
         weights = self._state / "vae.safetensors"
         measuring = min(_MEASURING_S, self._times.total * _MEASURING_SHARE)
         seconds = max(self._times.vae - self._watch.seconds() - measuring, _SHORTEST_S)
-        plan = VaePlan(seconds=seconds, divisor=self._divisor, seed=SEED, device=self._device)
+        progress = self._state / VAE_FOLDER
+        if not self._options.resume:
+            shutil.rmtree(progress, ignore_errors=True)
+        plan = VaePlan(
+            seconds=seconds,
+            divisor=self._divisor,
+            seed=SEED,
+            device=self._device,
+            progress=progress,
+        )
         if not (self._options.resume and weights.exists()):
             self._vae = train_vae(self._vae, self._source, plan)
             save_vae(self._vae, weights)
+            shutil.rmtree(progress, ignore_errors=True)
             return
         self._vae = restore_vae(self._vae, weights).to(self._device)
         self._vae.requires_grad_(requires_grad=True)
@@ -165,16 +178,17 @@ class Training:
         is_warm = self.finish_warmer()
         print(f"compiler warm: {is_warm}, {self._watch.seconds():.0f} s in all", flush=True)
         trainer = FlowTrainer(models, pool, self._plan)
-        progress = self._state / "flow.safetensors"
-        if self._options.resume and progress.exists():
+        progress = self._state / FLOW_FOLDER
+        if self._options.resume and is_saved(progress):
             trainer.load(progress)
         sheets = self._sheets(trainer)
         kept = self._times.reserve + self._times.decoder
         seconds = max(self._times.total - self._watch.seconds() - kept, _SHORTEST_S)
-        every_s = self._options.export_minutes * _SECONDS or seconds * _EXPORT_SHARE
+        every_s = self._options.export_minutes * _SECONDS
 
         def report(label: str) -> None:
             try:
+                trainer.save(progress)
                 self._export(trainer)
                 self._log_export(label)
                 sheets.draw_one(label.split(",")[0].replace(" ", "-"), self._options.tiny)
@@ -185,6 +199,7 @@ class Training:
             trainer.run(seconds, every_s, report)
         except Exception as error:  # noqa: BLE001 - what is trained so far is still worth exporting
             print(f"training stopped: {error!r}", flush=True)
+        trainer.save(progress)
         self._export(trainer)
         self._log_export("the end of the flow")
         self._tune_decoder()
@@ -251,13 +266,11 @@ class Training:
         print(f"exported at {label}, {took}", flush=True)
 
     def _finish(self, trainer: FlowTrainer, sheets: Sheets) -> None:
-        """Draw the sheets and save the state; nothing here may spoil the finished export."""
+        """Draw the sheets; nothing here may spoil the finished export."""
         try:
             sheets.draw(self._times.total - _SHEET_S - self._watch.seconds(), self._options.tiny)
             bundle(self._out / "sheets", self._out / "bundle")
             print(f"sheets drawn, {self._watch.seconds():.0f} s in all", flush=True)
-            if self._watch.seconds() < self._times.total - _SHEET_S or self._options.tiny:
-                trainer.save(self._state / "flow.safetensors")
         except Exception as error:  # noqa: BLE001 - the export counts, not the sheets
             print(f"after the export: {error!r}", flush=True)
 

@@ -30,6 +30,7 @@ from tools.pocket.video_fast import (
     whole_moments,
     whole_pictures,
 )
+from tools.pocket.video_state import indexed, is_saved, load_parts, restore, save_parts
 from tools.pocket.video_stock import ClipStock
 from tools.pocket.video_types import WanVae
 
@@ -41,9 +42,11 @@ WARM_UP_STEPS = 100
 AVERAGE_DECAY = 0.998
 FIRST_LOG_VARIANCE, RESIDUAL_GAIN, QUIET_GAIN = -5.0, 0.3, 0.1
 CLIP_NORM = 1.0
-_LOG_EVERY_S = 15.0
-# Frames per clip, share of the steps, clips per step at full size.
-_LENGTHS = ((1, 0.12, 40), (5, 0.42, 14), (9, 0.28, 8), (FRAMES, 0.18, 4))
+_LOG_EVERY_S, _SAVE_EVERY_S = 15.0, 120.0
+# Frames per clip, share of the steps at first and from `_CLIPS_FROM` of the time on, clips per
+# step at full size. Single frames teach outlines at a fraction of the price, so they come first.
+_LENGTHS = ((1, 0.80, 0.12, 64), (5, 0.10, 0.40, 14), (9, 0.06, 0.28, 8), (FRAMES, 0.04, 0.20, 4))
+_CLIPS_FROM = 0.4
 _CONTROL_SHARE = 0.12
 _SQUARE_SHARE = 0.7
 _PROBE_CLIPS, _PROBE_FRAMES = 14, 5
@@ -54,13 +57,17 @@ _LOGVAR_RANGE = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class VaePlan:
-    """How long and how large: seconds, a divisor for batch sizes, the seed, the device."""
+    """How long and how large: seconds, a divisor for batch sizes, the seed, the device.
+
+    ``progress`` is the folder of the state from which a run that was cut off goes on.
+    """
 
     seconds: float
     divisor: int
     seed: int
     device: torch.device
     peak_rate: float = LEARNING_RATE
+    progress: Path | None = None
 
 
 def train_vae(vae: WanVae, source: ClipSource, plan: VaePlan) -> WanVae:
@@ -103,12 +110,15 @@ def _fit(
     )
     twins = dict(zip(vae.parameters(), average.parameters(), strict=True))
     means = [twins[weight] for weight in live]
-    watch, step, logged, logged_step = Stopwatch(), 0, 0.0, 0
-    while watch.seconds() < plan.seconds:
-        rate = _rate(step, watch.seconds() / plan.seconds, plan.peak_rate)
+    used = _go_on(plan, live, means)
+    watch, total, step, logged_step = Stopwatch(used), used + plan.seconds, 0, 0
+    logged = saved = used
+    while watch.seconds() < total:
+        share = watch.seconds() / total
+        rate = _rate(step, share, plan.peak_rate)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        loss, _ = losses(_batch(stock, rng, plan.divisor))
+        loss, _ = losses(_batch(stock, rng, plan.divisor, share))
         norm = nn.utils.clip_grad_norm_(live, CLIP_NORM)
         # The fused optimiser skips a step whose gradients are not finite.
         setattr(optimiser, "found_inf", (~norm.isfinite()).float())  # noqa: B010 - undeclared
@@ -122,7 +132,27 @@ def _fit(
             shown = f"loss {float(loss):.4f} rate {rate:.1e}"
             print(f"vae {now:6.1f} s step {step} {speed:.1f}/s {shown}", flush=True)
             logged, logged_step = now, step
+        if now - saved > _SAVE_EVERY_S:
+            _keep(plan, live, means, now)
+            saved = now
     return step
+
+
+def _go_on(plan: VaePlan, live: list[Tensor], means: list[Tensor]) -> float:
+    """Load what a run before this had reached; return the seconds it had used."""
+    if plan.progress is None or not is_saved(plan.progress):
+        return 0.0
+    saved, facts = load_parts(plan.progress)
+    restore("live", live, saved)
+    restore("mean", means, saved)
+    print(f"vae goes on after {facts['used']} s", flush=True)
+    return float(facts["used"])
+
+
+def _keep(plan: VaePlan, live: list[Tensor], means: list[Tensor], used: float) -> None:
+    if plan.progress is not None:
+        tensors = {**indexed("live", live), **indexed("mean", means)}
+        save_parts(plan.progress, tensors, {"used": f"{used:.1f}"})
 
 
 @torch.no_grad()
@@ -246,8 +276,10 @@ def _rate(step: int, share: float, peak: float) -> float:
     return warm * (FINAL_RATE + (peak - FINAL_RATE) * (1 + math.cos(math.pi * share)) / 2)
 
 
-def _batch(stock: ClipStock, rng: np.random.Generator, divisor: int) -> Tensor:
-    frames, _, count = _LENGTHS[int(rng.choice(len(_LENGTHS), p=[row[1] for row in _LENGTHS]))]
+def _batch(stock: ClipStock, rng: np.random.Generator, divisor: int, share: float) -> Tensor:
+    late = min(share / _CLIPS_FROM, 1.0)
+    chances = [first + (last - first) * late for _, first, last, _ in _LENGTHS]
+    frames, _, _, count = _LENGTHS[int(rng.choice(len(_LENGTHS), p=chances))]
     bucket = BUCKETS[0] if rng.random() < _SQUARE_SHARE else BUCKETS[int(rng.integers(1, 3))]
     video = stock.draw(bucket, frames, max(count // divisor, 2))
     if frames < FRAMES:

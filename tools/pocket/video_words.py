@@ -22,7 +22,7 @@ from tools.pocket.video_clock import Stopwatch
 from tools.pocket.video_models import TEXT_TOKENS, TEXT_WIDTH, encode_text
 from tools.pocket.video_tokenizer import load_tokenizer, tokenise
 from tools.pocket.video_types import TextEncoder
-from tools.pocket.vocabulary import drawing_weights
+from tools.pocket.vocabulary import filming_weights
 
 LEARNING_RATE = 2e-3
 BATCH = 1024
@@ -49,7 +49,7 @@ def word_clips(
     """Word ``count`` clips with a saved tokenizer; the result depends on the seed alone."""
     rng = np.random.default_rng(seed)
     grammar = MotionGrammar(infos, seed)
-    weights = np.array(drawing_weights(infos))
+    weights = np.array(filming_weights(infos))
     weights = _EVEN_SHARE / len(infos) + (1.0 - _EVEN_SHARE) * weights
     objects = rng.choice(len(infos), count, p=weights / weights.sum())
     kinds = rng.integers(len(MOTIONS), size=count)

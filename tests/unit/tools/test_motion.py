@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from tools.pocket.captions import COLOUR_NAMES
-from tools.pocket.motion import MOTION_NAMES, POSE_VALUES, RANDOM_VALUES, poses
+from tools.pocket.motion import MOTION_NAMES, POSE_VALUES, RANDOM_VALUES, calm, poses
 from tools.pocket.sprites import SPRITE_PX
 from tools.pocket.video_captions import PALETTE
 from tools.pocket.video_data import draw
@@ -87,3 +87,13 @@ def test_an_empty_clip_follows_no_word() -> None:
     empty: Clip = np.full((FRAMES, SIDE, SIDE, 3), PALETTE[BLUE], dtype=np.uint8)
     assert liveliness(empty) == 0.0
     assert not any(follows(word, track(empty)) for word in WORDS)
+
+
+def test_calm_paths_depart_less_from_their_middle_but_show_any_moment() -> None:
+    random = torch.rand(50, RANDOM_VALUES, generator=torch.Generator().manual_seed(5))
+    spread = torch.full((50, 1), 0.25)
+    drawn = calm(random, spread)
+    away, before = (drawn[:, :-1] - 0.5).abs(), (random[:, :-1] - 0.5).abs()
+    assert torch.allclose(away, 0.25 * before, atol=1e-6)
+    assert torch.equal(drawn[:, -1], random[:, -1])
+    assert torch.equal(calm(random, 1.0)[:, -1], random[:, -1])

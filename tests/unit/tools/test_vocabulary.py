@@ -6,10 +6,14 @@ from tools.pocket.sprites import SpriteInfo
 from tools.pocket.vocabulary import (
     COMMON_FILE,
     COMMON_SHARE,
+    FILMED_SHARE,
     JUDGED,
+    JUDGED_IN_CLIPS,
     JUDGED_SHARE,
     common_things,
     drawing_weights,
+    filmed_things,
+    filming_weights,
 )
 
 
@@ -44,3 +48,12 @@ def test_an_absent_class_leaves_its_share_to_the_others() -> None:
     assert weights[0] / weights[1] == pytest.approx(
         COMMON_SHARE / (1 - JUDGED_SHARE - COMMON_SHARE)
     )
+
+
+def test_clips_keep_to_fewer_things() -> None:
+    infos = [sprite("cat"), sprite("frog"), sprite("goat"), sprite("garlic")]
+    weights = filming_weights(infos)
+    assert weights[:2] == [pytest.approx(JUDGED_IN_CLIPS), pytest.approx(FILMED_SHARE)]
+    assert weights[2] == weights[3]
+    assert "goat" in common_things()
+    assert filmed_things() < common_things()
