@@ -30,7 +30,7 @@ class Admission:
         """Let the request pass, or raise `Refused`; `Unavailable` when a policy broke."""
         texts = tuple(texts_of(request))
         for policy in self._policies:
-            judged = asyncio.to_thread(policy.judge, texts, request)
+            judged = _judged(policy, texts, request)
             (outcome,) = await asyncio.gather(judged, return_exceptions=True)
             if isinstance(outcome, Refused):
                 raise outcome
@@ -54,6 +54,14 @@ def make_admission(names: Sequence[str] = ()) -> Admission:
     """
     chosen = [name for name in dict.fromkeys(names) if name != BUILT_IN]
     return Admission([_make_policy(name) for name in (BUILT_IN, *chosen)])
+
+
+async def _judged(policy: Policy, texts: Sequence[str], request: Request) -> None:
+    """In a thread, unless the policy says that so much text is quick to judge."""
+    if sum(map(len, texts)) <= getattr(policy, "QUICK_CHARS", -1):
+        policy.judge(texts, request)
+    else:
+        await asyncio.to_thread(policy.judge, texts, request)
 
 
 def _make_policy(name: str) -> Policy:

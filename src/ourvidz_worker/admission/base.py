@@ -7,7 +7,11 @@ from ourvidz_worker.domain.request import ChatRequest, ImageRequest, Request, Vi
 
 
 class Policy(Protocol):
-    """The port every policy implements. It runs in a thread and keeps no state between calls."""
+    """The port every policy implements. It keeps no state between calls.
+
+    It runs in a thread, unless it has a `QUICK_CHARS`: texts of so many characters in all are
+    judged at once, in the pod's loop, which must take less than a millisecond.
+    """
 
     def judge(self, texts: Sequence[str], request: Request) -> None:
         """Return to let the request pass, raise `Refused` to refuse it.

@@ -1,6 +1,7 @@
 """Admission as a whole: order, operators' policies, broken ones, and what policies are shown."""
 
 import logging
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -135,6 +136,21 @@ async def test_every_policy_is_asked_until_one_refuses() -> None:
     with pytest.raises(Refused):
         await Admission([first, Refusing(), last]).admit(IMAGE)
     assert (len(first.seen), len(last.seen)) == (2, 1)
+
+
+async def test_short_texts_are_judged_at_once_where_a_policy_is_quick() -> None:
+    class Quick(Noting):
+        QUICK_CHARS = 12
+
+        def judge(self, texts: Sequence[str], request: Request) -> None:
+            super().judge((threading.current_thread().name,), request)
+
+    policy = Quick()
+    for words in ("short words", "longer words than those"):
+        request = ChatRequest(job_type="x", sampling=Sampling(), text=words)
+        await Admission([policy]).admit(request)
+    here = threading.current_thread().name
+    assert [name == here for (name,) in policy.seen] == [True, False]
 
 
 async def test_a_policy_that_breaks_is_no_pass(caplog: pytest.LogCaptureFixture) -> None:

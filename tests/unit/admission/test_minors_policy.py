@@ -11,7 +11,8 @@ from ourvidz_worker.admission.minors import (
     MINORS,
     SEXUAL,
     MinorsPolicy,
-    normal,
+    plain,
+    spaced,
 )
 from ourvidz_worker.domain.errors import Refused
 from ourvidz_worker.domain.request import (
@@ -208,7 +209,8 @@ def test_the_sentence_is_fixed_and_neutral() -> None:
 
 
 def test_words_are_compared_in_one_form() -> None:
-    assert normal("\uff26\uff35\uff2c\uff2c  w\u00eddth\u200b_x") == "full width x"
+    assert spaced(plain("\uff26\uff35\uff2c\uff2c  w\u00eddth\u200b_x")) == "full width x"
+    assert spaced(plain("FULL \t Width_x")) == "full width x"
 
 
 def test_the_pod_always_has_it() -> None:
