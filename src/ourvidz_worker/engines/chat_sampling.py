@@ -41,6 +41,7 @@ class Sampler:
         """`vocabulary` is the width of the logits that will come, `device` where they lie."""
         self.rules = sampling
         self._generator = torch.Generator("cpu").manual_seed(seed)
+        self._chance: float | None = None
         self._seen: Tensor | None = None
         self._counts: Tensor | None = None
         if sampling.repetition_penalty != 1.0:
@@ -59,6 +60,7 @@ class Sampler:
         (drawn,) = draw_all([self], logits[None])
         if isinstance(drawn, AttemptError):
             raise drawn
+        self.note(drawn)
         return drawn
 
     def penalise(self, scores: Tensor) -> Tensor:
@@ -76,11 +78,14 @@ class Sampler:
         return scores
 
     def chance(self) -> float:
-        """The next random number of this text, in 0..1 without 1."""
-        return float(torch.rand((), generator=self._generator, dtype=torch.float64))
+        """The random number of the next token, in 0..1 without 1; the same until it is noted."""
+        if self._chance is None:
+            self._chance = float(torch.rand((), generator=self._generator, dtype=torch.float64))
+        return self._chance
 
     def note(self, token: int) -> None:
-        """A token was drawn."""
+        """A token was drawn: the next one has another chance, and penalties count this one."""
+        self._chance = None
         if self._seen is not None:
             self._seen[token] = True
         if self._counts is not None:
@@ -88,7 +93,10 @@ class Sampler:
 
 
 def draw_all(samplers: Sequence[Sampler], logits: Tensor) -> list[int | AttemptError]:
-    """The next token of each text for its row of `[B, V]`, or the error that ends that text."""
+    """The next token of each text for its row of `[B, V]`, or the error that ends that text.
+
+    Drawing again gives the same, until the tokens are noted.
+    """
     scores = logits.detach().float()
     sound = scores.amax(dim=1).isfinite().tolist()
     if any(sampler.penalises for sampler in samplers):
@@ -104,7 +112,6 @@ def draw_all(samplers: Sequence[Sampler], logits: Tensor) -> list[int | AttemptE
     if chosen:
         tokens += _choose([samplers[i] for i in chosen], scores[chosen])
     for index, token in zip(greedy + chosen, tokens, strict=True):
-        samplers[index].note(token)
         drawn[index] = token
     return drawn
 

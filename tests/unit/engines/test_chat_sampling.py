@@ -142,7 +142,10 @@ def test_many_texts_draw_as_each_would_alone() -> None:
     crowd = [Sampler(Sampling(**RULES[i % 6]), i, (1,), WIDE) for i in range(len(logits))]
     for _ in range(5):
         expected = [each.draw(row) for each, row in zip(alone, logits, strict=True)]
-        assert draw_all(crowd, logits) == expected
+        drawn = draw_all(crowd, logits)
+        assert drawn == draw_all(crowd, logits) == expected, "drawing again changes nothing"
+        for sampler, token in zip(crowd, expected, strict=True):
+            sampler.note(token)
 
 
 def test_one_texts_broken_numbers_are_its_own_fault() -> None:
