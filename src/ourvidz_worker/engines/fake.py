@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Lock
 
 import msgspec
 import numpy as np
@@ -82,7 +82,7 @@ class FakeEngine:
     ) -> None:
         """`pause` lets seconds pass; without one they really do. Raises `ConfigError`."""
         self._options = read_options(settings.options)
-        self._pause = pause or Event().wait
+        self._pause = pause or _rest
         self._clock = clock or SystemClock()
         self._faults = Faults(self._options, self._pause)
         self._witness = Witness(self._options.witness)
@@ -262,6 +262,13 @@ class FakeEngine:
             for name, (asked, made) in cuts.items()
             if asked != made
         )
+
+
+def _rest(seconds: float) -> None:
+    """Let seconds pass; on a lock of its own, for one event is fought over by many threads."""
+    nobody_frees = Lock()
+    nobody_frees.acquire()
+    nobody_frees.acquire(timeout=seconds)
 
 
 def _asset_facts(request: Picture, task: Task, index: int, count: int) -> Metadata:

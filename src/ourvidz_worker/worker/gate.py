@@ -36,7 +36,7 @@ class AttemptGate:
         self._started: float | None = None
         self._forecast = Forecast(0.0)
         self._told_stage: str | None = None
-        self._told_at = self._preview_at = float("-inf")
+        self._asked_at = self._told_at = self._preview_at = float("-inf")
         self.steps_done = 0
 
     def open(self) -> None:
@@ -66,9 +66,8 @@ class AttemptGate:
     def ask(self) -> None:
         """Raise `StopRequested` when the attempt was told to stop or is past its deadline."""
         self.leave()
-        if self._started is None:
-            return
-        if self._clock.monotonic() - self._started > self._run.deadline_s:
+        self._asked_at = self._clock.monotonic()
+        if self._started is not None and self._asked_at - self._started > self._run.deadline_s:
             self.stop("deadline")
             self.leave()
 
@@ -76,9 +75,8 @@ class AttemptGate:
         """Count a step and ask; report at most ten times a second, but each first and last."""
         self.steps_done += 1
         self.ask()
-        now = self._clock.monotonic()
+        now = self._asked_at
         due = now - self._told_at >= PROGRESS_EVERY_S
-        fraction = self._forecast.fraction(step, steps)
         if not due and self._told_stage == stage and step < steps:
             return
         self._told_stage, self._told_at = stage, now
@@ -88,7 +86,7 @@ class AttemptGate:
                 stage=stage,
                 step=step,
                 steps=steps,
-                fraction=fraction,
+                fraction=self._forecast.fraction(step, steps),
                 eta_s=self._forecast.eta_s(step, steps, now),
             )
         )
