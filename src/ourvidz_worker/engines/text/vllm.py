@@ -22,12 +22,13 @@ from ourvidz_worker.domain.errors import (
     WorkerLost,
 )
 from ourvidz_worker.domain.request import Sampling
+from ourvidz_worker.engines.tensors import FAULT
 from ourvidz_worker.engines.text.base import Footprint, Token
 from ourvidz_worker.engines.text.settings import TextSettings
 from ourvidz_worker.engines.text.vllm_child import NO_MEMORY, NO_MEMORY_SIGN
 from ourvidz_worker.engines.text.vllm_library import Library, open_library
 from ourvidz_worker.engines.text.vllm_loop import LoopThread
-from ourvidz_worker.engines.text.vllm_numbers import Doubt, check_chances
+from ourvidz_worker.engines.text.vllm_numbers import NO_NUMBERS, Doubt, are_numbers
 from ourvidz_worker.engines.text.vllm_options import (
     engine_arguments,
     read_options,
@@ -213,7 +214,9 @@ class VllmText:
 
     async def _warm_up(self) -> None:
         for sampling in WARM_UPS:
-            await self._drawn(WARM_UP_IDS, sampling)
+            tokens = await self._drawn(WARM_UP_IDS, sampling)
+            if not are_numbers(tokens):
+                raise ModelLoadFailed(NO_NUMBERS)
 
     def _begin(self, stream: VllmStream, ids: tuple[int, ...], arguments: dict[str, Any]) -> None:
         task = asyncio.get_running_loop().create_task(self._write(stream, ids, arguments))
@@ -247,12 +250,18 @@ class VllmText:
         doubt = Doubt()
         async for output in self._generate(ids, arguments):
             part = tokens_of(output, arguments["logprobs"])
-            check_chances(part.tokens)
+            if not are_numbers(part.tokens):
+                raise AttemptError(FAULT)
             written.extend(token.id for token in part.tokens)
             if doubt.rises(part.tokens):
-                looked_at = (*ids, *written)[: self._context - 1]
-                check_chances(await self._drawn(looked_at, SECOND_LOOK))
+                await self._look_again((*ids, *written)[: self._context - 1])
             stream.put(part)
+
+    async def _look_again(self, ids: Sequence[int]) -> None:
+        if not are_numbers(await self._drawn(ids, SECOND_LOOK)):
+            # The cache holds what spoils every text that begins alike.
+            await self._engine.reset_prefix_cache()
+            raise AttemptError(FAULT)
 
     def _generate(self, ids: Sequence[int], arguments: dict[str, Any]) -> Any:  # noqa: ANN401
         if self._library is None:

@@ -7,12 +7,12 @@ vocabulary, again and again. A run of it is doubtful, no more: a second look ask
 import math
 from collections.abc import Iterable
 
-from ourvidz_worker.domain.errors import AttemptError
-from ourvidz_worker.engines.tensors import FAULT
 from ourvidz_worker.engines.text.base import Token
 
 DOUBTFUL_RUN = 16
 """So many of the first token in a row, and the text is looked at again, once."""
+
+NO_NUMBERS = "The model's scores are no numbers; the operator must check its files."
 
 
 class Doubt:
@@ -33,7 +33,6 @@ class Doubt:
         return True
 
 
-def check_chances(tokens: Iterable[Token]) -> None:
-    """Raise `AttemptError` when a chance is no number."""
-    if any(token.logprob is not None and math.isnan(token.logprob) for token in tokens):
-        raise AttemptError(FAULT)
+def are_numbers(tokens: Iterable[Token]) -> bool:
+    """False when the chance of one of them is none."""
+    return not any(token.logprob is not None and math.isnan(token.logprob) for token in tokens)

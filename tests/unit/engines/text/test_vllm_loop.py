@@ -54,9 +54,9 @@ def test_a_stop_ends_what_still_runs_and_may_come_twice() -> None:
         finally:
             ended.set()
 
+    kept: list[asyncio.Future[None]] = []
     loop.start()
     loop.post(lambda: kept.append(asyncio.ensure_future(last())))
-    kept: list[asyncio.Future[None]] = []
     assert begun.wait(LONG_S)
     assert loop.is_running
     loop.stop()
