@@ -33,10 +33,11 @@ from ourvidz_worker.domain.messages import (
     Run,
     Trim,
 )
+from ourvidz_worker.domain.request import ChatRequest
 from ourvidz_worker.engines import Engine
 from ourvidz_worker.telemetry.log import Action
 from ourvidz_worker.worker.account import failure, stopped
-from ourvidz_worker.worker.attempt import Attempt, Ports, advance, run_attempt
+from ourvidz_worker.worker.attempt import Attempt, Ports, advance, advance_text, run_attempt
 from ourvidz_worker.worker.gate import AttemptGate
 from ourvidz_worker.worker.memory import peak_rss_bytes, rss_bytes
 from ourvidz_worker.worker.pipe import PodLost
@@ -219,11 +220,17 @@ class Worker:
         ports = Ports(engine=self._engine, gate=gate, clock=self._clock, peak_rss=peak_rss_bytes)
         active = _Active(run=run, gate=gate, attempt=run_attempt(run, ports))
         self._active[run.attempt_id] = active
-        self._go_on(active, self._compute)
+        is_text = isinstance(run.request, ChatRequest)
+        self._go_on(active, self._compute, advance_text if is_text else advance)
 
-    def _go_on(self, active: _Active, executor: Executor) -> None:
+    def _go_on(
+        self,
+        active: _Active,
+        executor: Executor,
+        work: Callable[[Attempt], Computed | Outcome] = advance,
+    ) -> None:
         attempt_id = active.run.attempt_id
-        active.future = executor.submit(advance, active.attempt)
+        active.future = executor.submit(work, active.attempt)
         active.future.add_done_callback(
             lambda future: self._inbox.put(Advanced(attempt_id=attempt_id, future=future))
         )

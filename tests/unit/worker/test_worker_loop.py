@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.worker.worker_parts import TALK, Hands, ScriptedEngine, fake_engine, make_run, only
+from tests.unit.worker.worker_parts import (
+    PICTURE,
+    TALK,
+    Hands,
+    ScriptedEngine,
+    fake_engine,
+    make_run,
+    only,
+)
 
 from ourvidz_worker.domain.errors import ModelLoadFailed
 from ourvidz_worker.domain.messages import (
@@ -145,7 +153,7 @@ def test_a_load_that_fails_is_told_and_ends_the_worker(error: Exception) -> None
 def test_the_next_run_computes_while_the_files_of_the_last_are_written(tmp_path: Path) -> None:
     bench = Bench()
     bench.take(make_run(tmp_path, "a1"))
-    bench.take(make_run(tmp_path, "a2", TALK))
+    bench.take(make_run(tmp_path, "a2"))
     bench.compute(1)
     assert only(bench.sent, Computed) == [Computed(attempt_id="a1")]
     assert bench.outcomes() == []
@@ -154,6 +162,15 @@ def test_the_next_run_computes_while_the_files_of_the_last_are_written(tmp_path:
     bench.encode()
     assert [type(each) for each in bench.outcomes()] == [Finished, Finished]
     assert (tmp_path / "a1" / "0.png").exists()
+
+
+def test_a_text_ends_in_the_thread_that_computed_it(tmp_path: Path) -> None:
+    """T-9: many texts at once never wait for the two threads that write files."""
+    bench = Bench()
+    bench.take(make_run(tmp_path, "a1", TALK))
+    bench.compute()
+    assert [type(each) for each in bench.outcomes()] == [Finished]
+    assert only(bench.sent, Computed) == []
 
 
 @pytest.mark.parametrize("state", ["loading", "draining"])
@@ -341,7 +358,7 @@ def test_whatever_happens_each_run_has_one_outcome(
         if act == "run":
             name = f"a{len(ran)}"
             ran.append(name)
-            bench.worker.take(make_run(folder, name, TALK))
+            bench.worker.take(make_run(folder, name, TALK if number % 2 else PICTURE))
         elif act == "cancel":
             bench.worker.take(Cancel(attempt_id=f"a{number}"))
         elif act == "drain":
