@@ -1,4 +1,4 @@
-"""The portable chat engine keeps the engines' contract."""
+"""The chat engine over the portable text engine keeps the engines' contract."""
 
 from pathlib import Path
 from typing import Any
@@ -40,4 +40,4 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine[Any]:
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
 def test_chat(check: Check, sample: Sample, engine: Engine[Any], tmp_path: Path) -> None:
     check(engine, sample, tmp_path)
-    assert engine.describe().capacity == 1
+    assert engine.describe().capacity == 64

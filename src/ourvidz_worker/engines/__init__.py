@@ -9,6 +9,16 @@ import msgspec
 from ourvidz_worker.domain.errors import ConfigError
 from ourvidz_worker.engines.base import Engine, Gate, Product, Stage, Task
 from ourvidz_worker.engines.caches import give_back_caches
+from ourvidz_worker.engines.text import (
+    TEXT_ENGINES,
+    Footprint,
+    TextEngine,
+    TextSettings,
+    Token,
+    Tokens,
+    TokenStream,
+    make_text_engine,
+)
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,10 +37,11 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str | int | float | bool] = {}
 
 
-#: Name to `module:class`; each class takes one `EngineSettings`.
+#: Name to `module:class` or `module:function`, called with one `EngineSettings`.
 ENGINES = {
     "fake": "ourvidz_worker.engines.fake:FakeEngine",
-    "chat_transformers": "ourvidz_worker.engines.chat_transformers:TransformersChat",
+    "chat_transformers": "ourvidz_worker.engines.chat:transformers_chat",
+    "chat_vllm": "ourvidz_worker.engines.chat:vllm_chat",
     "sdxl": "ourvidz_worker.engines.sdxl:SdxlEngine",
     "wan": "ourvidz_worker.engines.wan:WanEngine",
 }
@@ -47,12 +58,20 @@ def make_engine(name: str, settings: EngineSettings) -> Engine[Any]:
 
 __all__ = [
     "ENGINES",
+    "TEXT_ENGINES",
     "Engine",
     "EngineSettings",
+    "Footprint",
     "Gate",
     "Product",
     "Stage",
     "Task",
+    "TextEngine",
+    "TextSettings",
+    "Token",
+    "TokenStream",
+    "Tokens",
     "give_back_caches",
     "make_engine",
+    "make_text_engine",
 ]

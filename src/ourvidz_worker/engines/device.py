@@ -66,7 +66,7 @@ def open_device(
     torch.set_num_threads(threads)
     _quieten_libraries()
     if device == AUTO:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = find_device(device).type
     kind = device.partition(":")[0]
     if kind not in NATURAL_DTYPE:
         raise ConfigError("device must be cpu, cuda or auto", field="device")
@@ -93,10 +93,27 @@ def cap_memory(fraction: float | None) -> None:
         torch.cuda.set_per_process_memory_fraction(fraction)
 
 
+def find_device(device: str) -> torch.device:
+    """The device that `open_device` would take, without taking it."""
+    if device == AUTO:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def device_name(device: torch.device) -> str:
+    """What a receipt says of a device: the card's name, or `cpu`."""
+    return torch.cuda.get_device_name() if device.type == "cuda" else device.type
+
+
 def peak_bytes(compute: Compute) -> int:
     """The most memory used so far: the card's, or this process's on a CPU."""
-    if compute.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(compute.device)
+    return peak_bytes_on(compute.device)
+
+
+def peak_bytes_on(device: torch.device) -> int:
+    """The most memory that this process used so far of a device."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBIBYTE
 
 

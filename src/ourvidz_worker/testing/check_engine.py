@@ -141,7 +141,11 @@ def check_seed(engine: Engine[Any], sample: Sample, folder: Path) -> None:
 
 
 def check_stops(engine: Engine[Any], sample: Sample, folder: Path) -> None:
-    """A stop at any question leaves at once without a file, and harms no later task."""
+    """A stop at any question leaves at once without a file, and harms no later task.
+
+    A text is asked about while it waits for its tokens, so another run may ask more seldom.
+    """
+    may_vary = isinstance(sample.request, ChatRequest)
     counted = RecordingGate()
     before = run(engine, sample.task(folder / "before"), counted)
     assert counted.calls > 0
@@ -149,6 +153,9 @@ def check_stops(engine: Engine[Any], sample: Sample, folder: Path) -> None:
         task = sample.task(folder / f"stopped-{call}")
         gate = RecordingGate(stop_at=call)
         stop = _raised(partial(compute, engine, task, gate))
+        if may_vary and stop is None:
+            assert 1 <= gate.calls < call, f"the engine went on past question {call}"
+            continue
         assert isinstance(stop, StopRequested), f"the engine went on past question {call}"
         assert gate.calls == call, "the engine went on after it was told to stop"
         assert list(task.spool.iterdir()) == [], "a stopped task left a file"

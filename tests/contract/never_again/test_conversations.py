@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-import torch
 from tests.contract.never_again.engine_pod import EnginePod, engine_pod
 from tests.unit.engines.engine_bench import Loose, load
 from tokenizers import Tokenizer
@@ -19,8 +18,9 @@ from ourvidz_worker.api.auth import Keys
 from ourvidz_worker.api.call import ApiSettings
 from ourvidz_worker.api.ports import Desks
 from ourvidz_worker.domain.messages import Finished
-from ourvidz_worker.engines import Engine
-from ourvidz_worker.engines.chat_model import ChatModel
+from ourvidz_worker.engines import Engine, Token
+from ourvidz_worker.engines.text.batch import Batch, Part
+from ourvidz_worker.engines.text.writing import Writing
 from ourvidz_worker.engines.tokens import ids_digest
 from ourvidz_worker.pod.conversation import Conversation
 from ourvidz_worker.pod.preparation import admit_all
@@ -198,11 +198,11 @@ async def test_38_an_empty_output_is_empty(
 ) -> None:
     """P-4 and T-5: no sentence takes its place, on HTTP and in a callback."""
 
-    def end_at_once(model: ChatModel, ids: object, cache: object) -> torch.Tensor:
-        size = int(model.module.config.vocab_size)
-        return torch.nn.functional.one_hot(torch.tensor(min(model.ends)), size).float() * 9
+    def end_at_once(batch: Batch, parts: list[Part], logits: object) -> list[tuple[Writing, Token]]:
+        end = Token(id=min(batch._ends))
+        return [(text, end) for text, count in parts if count == text.left]
 
-    monkeypatch.setattr(ChatModel, "read", end_at_once)
+    monkeypatch.setattr(Batch, "_drawn", end_at_once)
     async with calling(tmp_path, chat) as (pod, client):
         for path, text in (("/chat", "response"), ("/enhance", "enhanced_prompt")):
             said = await post(client, path, messages=[HELLO])

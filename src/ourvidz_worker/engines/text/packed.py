@@ -65,9 +65,9 @@ class Packed:
         """Write the row's keys and values into each past, then let each span look at its own."""
         heads, width = key.shape[1], key.shape[3]
         groups = query.shape[1] // heads
-        new = torch.cat((key, value)).split(self._counts, dim=2)
+        new = torch.split(torch.cat((key, value)), self._counts, dim=2)
         # Queries that share a head's keys stand one under the other, so no key is repeated.
-        queries = query.view(1, heads, groups, -1, width).split(self._counts, dim=3)
+        queries = torch.split(query.view(1, heads, groups, -1, width), self._counts, dim=3)
         parts = []
         for index, count in enumerate(self._counts):
             self._new[index][layer].copy_(new[index])

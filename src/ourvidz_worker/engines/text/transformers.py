@@ -11,7 +11,13 @@ from threading import Condition, Lock, Thread
 
 import torch
 
-from ourvidz_worker.domain.errors import ConfigError, WorkerLost
+from ourvidz_worker.domain.errors import (
+    AttemptError,
+    ConfigError,
+    ModelLoadFailed,
+    OutOfMemory,
+    WorkerLost,
+)
 from ourvidz_worker.domain.memory import MIB
 from ourvidz_worker.domain.request import Sampling
 from ourvidz_worker.engines.text.base import Footprint
@@ -27,6 +33,8 @@ are written keep half their pace."""
 
 PREFIX_BYTES = 256 * MIB
 """5,800 tokens of SmolLM2 135M in single precision."""
+
+BROKEN = "The model cannot write: its numbers left their range, or a layer failed; check its files."
 
 WARM_UP = Sampling(max_tokens=2, temperature=0.5, logprobs=1)
 
@@ -159,8 +167,14 @@ class TransformersText:
 
     def _warm_up(self) -> None:
         stream = self.add((1,), WARM_UP, 0)
-        while stream.read(1.0).finish is None:
-            pass
+        try:
+            while stream.read(1.0).finish is None:
+                pass
+        except OutOfMemory:
+            raise
+        except AttemptError as error:
+            self.close()
+            raise ModelLoadFailed(BROKEN, cause=repr(error)) from error
 
     def _loaded(self) -> tuple[Batch, CausalModel]:
         if self._batch is None or self._model is None:

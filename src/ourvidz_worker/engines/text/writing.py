@@ -74,8 +74,9 @@ class Writing:
         if self.sampler:
             self.sampler.note(token.id)
         is_last = len(self.ids) - len(self.prompt) == self.sampling.max_tokens
-        finish = "length" if is_last else None
-        self.stream.put(Tokens(tokens=(token,), finish=finish, cached=self.cached))
+        self.stream.put(
+            Tokens(tokens=(token,), finish="length" if is_last else None, cached=self.cached)
+        )
         return is_last
 
     def end(self) -> None:
