@@ -16,6 +16,7 @@ BODIES: dict[str, object] = {
     "/enhance": CHAT,
     "/generate": {"inputs": "once"},
     "/v1/chat/completions": CHAT,
+    "/v1/completions": {"prompt": "once"},
 }
 PUBLIC = ("/", "/worker/info", "/info", "/status", "/api/status", "/memory/status")
 NATIVE = [row for row in ROWS if row.access is Access.KEY]
@@ -58,6 +59,7 @@ async def test_the_three_modes(
         assert await status_of(pod, mode, "GET", path, header) == public
     for path, body in BODIES.items():
         assert await status_of(pod, mode, "POST", path, header, body) == inference
+    assert await status_of(pod, mode, "GET", "/v1/models", header) == inference
 
 
 @pytest.mark.parametrize("mode", ["compat", "required", "open"])

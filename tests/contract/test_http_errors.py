@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from ourvidz_worker.api.app import ROWS
-from ourvidz_worker.api.problems import FORBIDDEN, SPEAKABLE_NAMES, is_speakable
+from ourvidz_worker.api.problems import FORBIDDEN, SPEAKABLE_NAMES, is_speakable, speaks_openai
 from ourvidz_worker.domain import errors
 from ourvidz_worker.domain.errors import AttemptError, Conflict, OutOfMemory, Unavailable
 from ourvidz_worker.telemetry.log import Action
@@ -31,7 +31,11 @@ def check_problem(reply: httpx.Response, status: int, code: str) -> None:
     assert told["request_id"] == request_id == str(UUID(request_id))
     assert told["instance"] == f"urn:uuid:{request_id}"
     assert (told["status"], told["code"], told["success"]) == (status, code, False)
-    assert told["detail"] == told["error"] != ""
+    error = told["error"]
+    if speaks_openai(reply.request.url.path):
+        assert error["code"] == code
+        error = error["message"]
+    assert told["detail"] == error != ""
     assert told["title"] != ""
     assert told["type"].startswith("urn:")
     assert isinstance(told["retryable"], bool)
@@ -103,6 +107,7 @@ async def test_head_is_get_without_a_body_but_not_of_a_stream() -> None:
         "/generate",
         "/v1/jobs",
         "/v1/chat/completions",
+        "/v1/completions",
         "/emergency/operation",
     ],
 )

@@ -137,12 +137,26 @@ async def test_a_stream_of_text_arrives_piece_by_piece() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_caller_who_leaves_cancels_the_generation(stream: bool) -> None:
+@pytest.mark.parametrize(
+    ("path", "body", "texts"),
+    [
+        ("/chat", CHAT, 1),
+        ("/enhance", CHAT, 1),
+        ("/generate", {"inputs": "once"}, 1),
+        ("/v1/chat/completions", CHAT, 1),
+        ("/v1/chat/completions", CHAT | {"n": 3}, 3),
+        ("/v1/completions", {"prompt": ["a", "b"], "n": 2}, 4),
+    ],
+)
+async def test_a_caller_who_leaves_cancels_the_generation(
+    path: str, body: dict[str, Any], texts: int, stream: bool
+) -> None:
+    """T-8 and §12 line 40: streamed or not, one text or several."""
     pod = FakePod()
     pod.texts.hold = asyncio.Event()
     async with serving(pod.app()) as client:
-        asking = asyncio.ensure_future(client.post("/chat", json=CHAT | {"stream": stream}))
-        await until(pod, lambda: pod.texts.running, 1)
+        asking = asyncio.ensure_future(client.post(path, json=body | {"stream": stream}))
+        await until(pod, lambda: pod.texts.running, texts)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking

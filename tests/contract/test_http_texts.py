@@ -131,10 +131,15 @@ async def test_too_long_a_prompt_tells_both_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("path", "body"),
-    [("/chat", {"messages": TURNS}), ("/generate", {"inputs": "Once"})],
+    [
+        ("/chat", {"messages": TURNS}),
+        ("/enhance", {"messages": TURNS}),
+        ("/generate", {"messages": TURNS}),
+        ("/generate", {"inputs": "Once"}),
+    ],
 )
 async def test_a_stream_is_pieces_then_the_same_reply(path: str, body: dict[str, Any]) -> None:
-    """2.3: `stream` is served as events."""
+    """2.3 and T-4: `stream` is served as events; the last one has the tokens counted."""
     pod = FakePod()
     async with client_of(pod.app()) as client:
         reply = await client.post(path, json=body | {"stream": True})
@@ -143,6 +148,7 @@ async def test_a_stream_is_pieces_then_the_same_reply(path: str, body: dict[str,
     assert pieces == [("token", {"text": " Hello"}), ("token", {"text": " there\n"})]
     assert name == "completed"
     assert last.pop("request_id") == reply.headers["x-request-id"]
+    assert (last["tokens_generated"], last["prompt_tokens"]) == (2, 7)
     assert last == await post(pod, path, body)
 
 

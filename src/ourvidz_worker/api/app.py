@@ -9,11 +9,15 @@ from ourvidz_worker.api.auth import Access, Keys
 from ourvidz_worker.api.bodies import PICTURE_TYPES
 from ourvidz_worker.api.border import Border
 from ourvidz_worker.api.call import ApiSettings, Side, Site
-from ourvidz_worker.api.completions import Completion, CompletionBody
 from ourvidz_worker.api.limits import RateLimit
+from ourvidz_worker.api.openai.chat_bodies import ChatCompletionBody
+from ourvidz_worker.api.openai.chat_replies import ChatCompletion
+from ourvidz_worker.api.openai.models import ModelCard, ModelList
+from ourvidz_worker.api.openai.raw_bodies import CompletionBody
+from ourvidz_worker.api.openai.raw_replies import Completion
 from ourvidz_worker.api.openapi import Json, build_document
 from ourvidz_worker.api.ports import Desks
-from ourvidz_worker.api.routes import assets, completions, dead, legacy, ops
+from ourvidz_worker.api.routes import assets, completions, dead, legacy, models, ops
 from ourvidz_worker.api.routes import jobs as job_routes
 from ourvidz_worker.api.routes import memory as memory_routes
 from ourvidz_worker.api.routes import texts as text_routes
@@ -82,7 +86,7 @@ ROWS: tuple[Row, ...] = (
         text_routes.enhance,
         Access.INFERENCE,
         bodies=(MessagesBody, PromptBody),
-        replies={200: (EnhanceReply, PromptReply)},
+        replies={200: (EnhanceReply, PromptReply, EVENTS)},
         problems=TEXT_PROBLEMS,
     ),
     Row(
@@ -97,11 +101,29 @@ ROWS: tuple[Row, ...] = (
     Row(
         "POST",
         "/v1/chat/completions",
-        completions.complete,
+        completions.chat,
+        Access.INFERENCE,
+        bodies=(ChatCompletionBody,),
+        replies={200: (ChatCompletion, EVENTS)},
+        problems=TEXT_PROBLEMS,
+    ),
+    Row(
+        "POST",
+        "/v1/completions",
+        completions.continue_texts,
         Access.INFERENCE,
         bodies=(CompletionBody,),
         replies={200: (Completion, EVENTS)},
         problems=TEXT_PROBLEMS,
+    ),
+    Row("GET", "/v1/models", models.listing, Access.INFERENCE, replies={200: (ModelList,)}),
+    Row(
+        "GET",
+        "/v1/models/{model}",
+        models.show,
+        Access.INFERENCE,
+        replies={200: (ModelCard,)},
+        problems=(NotFound,),
     ),
     Row(
         "GET",

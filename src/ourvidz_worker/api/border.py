@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from ourvidz_worker.api.problems import kind_of, problem_response
+from ourvidz_worker.api.problems import SERVER_FAULT, kind_of, problem_response
 from ourvidz_worker.domain.errors import OurvidzError
 from ourvidz_worker.telemetry.log import Action
 
@@ -16,9 +16,6 @@ log = logging.getLogger(__name__)
 
 REQUEST_ID = "ourvidz.request_id"
 """Where the scope of a request holds its id."""
-
-SERVER_FAULT = 500
-"""From this status on the fault is ours."""
 
 
 class Border:
@@ -63,7 +60,8 @@ class Border:
         else:
             return
         if not has_begun:
-            await problem_response(failure, request_id)(scope, receive, send_named)
+            reply = problem_response(failure, request_id, path=scope["path"])
+            await reply(scope, receive, send_named)
 
 
 def _record(scope: Scope, failure: OurvidzError) -> None:

@@ -7,7 +7,13 @@ import msgspec
 
 from ourvidz_worker.api.auth import Access
 from ourvidz_worker.api.bodies import PICTURE_TYPES
-from ourvidz_worker.api.problems import MEDIA_TYPE, Problem, kind_of
+from ourvidz_worker.api.problems import (
+    MEDIA_TYPE,
+    OpenAIProblem,
+    Problem,
+    kind_of,
+    speaks_openai,
+)
 from ourvidz_worker.api.row import Content, Row
 from ourvidz_worker.domain.errors import (
     OurvidzError,
@@ -51,7 +57,7 @@ def build_document(rows: Sequence[Row], version: str) -> Json:
 
 
 def _types(rows: Iterable[Row]) -> list[type]:
-    found: dict[type, None] = {Traced: None, Problem: None}
+    found: dict[type, None] = {Traced: None, Problem: None, OpenAIProblem: None}
     for row in rows:
         contents = [*row.bodies, *(content for reply in row.replies.values() for content in reply)]
         found |= {content: None for content in contents if isinstance(content, type)}
@@ -107,6 +113,7 @@ def _responses(row: Row) -> Json:
         else {"description": "Done."}
         for status, contents in row.replies.items()
     }
+    form = OpenAIProblem if speaks_openai(row.path) else Problem
     by_status: dict[int, list[str]] = {}
     for problem in _problems(row):
         told = (problem.__doc__ or "").strip().partition("\n")[0]
@@ -114,7 +121,7 @@ def _responses(row: Row) -> Json:
     for status, told_ones in sorted(by_status.items()):
         responses[str(status)] = {
             "description": " ".join(told_ones),
-            "content": {MEDIA_TYPE: {"schema": _reference(Problem)}},
+            "content": {MEDIA_TYPE: {"schema": _reference(form)}},
         }
     return responses
 

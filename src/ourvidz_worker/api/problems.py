@@ -87,9 +87,16 @@ KINDS: Mapping[type[OurvidzError], Kind] = MappingProxyType(
 
 _WITH_RETRY_AFTER = frozenset({429, 503})
 
+SERVER_FAULT = 500
+"""From this status on the fault is ours."""
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """An error as every route tells it (RFC 9457 and H-20); `detail` and `error` are one sentence.
+
+OPENAI_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/models")
+"""Addresses, and all below them, whose callers look for a message inside `error`."""
+
+
+class ProblemMembers(msgspec.Struct, frozen=True, kw_only=True):
+    """What every error tells (RFC 9457 and H-20), but for its member `error`.
 
     `field` names the part of the request at fault, `error_reason` why a reference was unusable.
     """
@@ -99,13 +106,33 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     detail: str
     instance: str
-    error: str
     code: str
     retryable: bool
     request_id: str
     success: bool = False
     field: str | msgspec.UnsetType = msgspec.UNSET
     error_reason: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class Problem(ProblemMembers, frozen=True, kw_only=True):
+    """An error as every route of our own tells it; `detail` and `error` are one sentence."""
+
+    error: str
+
+
+class ErrorObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An error as OpenAI's clients read it; `param` is the field at fault."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIProblem(ProblemMembers, frozen=True, kw_only=True):
+    """An error as the routes of OpenAI's protocol tell it: the sentence is inside `error`."""
+
+    error: ErrorObject
 
 
 def problem_of(error: OurvidzError, request_id: str) -> Problem:
@@ -129,9 +156,27 @@ def problem_of(error: OurvidzError, request_id: str) -> Problem:
     )
 
 
-def problem_response(error: OurvidzError, request_id: str) -> Response:
-    """The reply that tells `error`, with the headers its status asks for."""
+def openai_problem_of(error: OurvidzError, request_id: str) -> OpenAIProblem:
+    """The same, for a caller who speaks OpenAI's protocol."""
     problem = problem_of(error, request_id)
+    told = ErrorObject(
+        message=problem.error,
+        type=_openai_type(problem.status),
+        param=None if problem.field is msgspec.UNSET else problem.field,
+        code=problem.code,
+    )
+    return OpenAIProblem(**msgspec.structs.asdict(problem) | {"error": told})
+
+
+def speaks_openai(path: str) -> bool:
+    """True for an address of OpenAI's protocol."""
+    return any(path == known or path.startswith(f"{known}/") for known in OPENAI_PATHS)
+
+
+def problem_response(error: OurvidzError, request_id: str, *, path: str = "") -> Response:
+    """The reply that tells `error` at `path`, with the headers its status asks for."""
+    form = openai_problem_of if speaks_openai(path) else problem_of
+    problem = form(error, request_id)
     headers = {}
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
@@ -152,6 +197,11 @@ def is_speakable(text: str) -> bool:
     """True when `text` may stand in an error body (H-22)."""
     folded = text.lower()
     return not any(word in folded for word in FORBIDDEN)
+
+
+def _openai_type(status: int) -> str:
+    named = {401: "authentication_error", 429: "rate_limit_error"}
+    return named.get(status, "server_error" if status >= SERVER_FAULT else "invalid_request_error")
 
 
 def _sentence(error: OurvidzError) -> str:

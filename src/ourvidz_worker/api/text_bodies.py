@@ -162,10 +162,7 @@ def decode_chat(body: JsonObject, most_tokens: int) -> TextOrder:
 
 def decode_enhance(body: JsonObject, most_tokens: int) -> TextOrder:
     """The messages form of `/enhance`. Raises `RequestError`."""
-    order = _decode_messages(body, ENHANCE_TYPE, ENHANCE_TOKENS, most_tokens)
-    if order.stream:
-        raise RequestError("The field stream must be false here.", field="stream")
-    return order
+    return _decode_messages(body, ENHANCE_TYPE, ENHANCE_TOKENS, most_tokens)
 
 
 def decode_generate(body: JsonObject, most_tokens: int) -> TextOrder:

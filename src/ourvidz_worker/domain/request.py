@@ -12,6 +12,10 @@ import msgspec
 from ourvidz_worker.domain.receipt import Difference
 
 
+CALL_BEGIN, CALL_END = "<tool_call>", "</tool_call>"
+"""What a model writes before and after a call: a JSON object with `name` and `arguments`."""
+
+
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A call of one of the caller's tools, as a model wrote it.
 

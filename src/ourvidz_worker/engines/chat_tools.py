@@ -14,16 +14,13 @@ import msgspec
 from jinja2 import TemplateError
 
 from ourvidz_worker.domain.errors import AttemptError, OutOfMemory, RequestError
-from ourvidz_worker.domain.request import Message, ToolCall
+from ourvidz_worker.domain.request import CALL_BEGIN, CALL_END, Message, ToolCall
 from ourvidz_worker.engines.device import Foreign, foreign_errors
 from ourvidz_worker.engines.tokens import PlainText
 
 NO_TOOLS = "The model's own template knows no tools, so the field tools is not served."
 NOT_TAKEN = "The model's own template does not take this conversation."
 LEFT_OUT = "The model's own template would leave out a part of this conversation."
-
-CALL_BEGIN, CALL_END = "<tool_call>", "</tool_call>"
-"""What a call stands between; replies are read by the same marks."""
 
 _CLOCK = "strftime_now"
 """A template that calls this writes the date, which nobody asked for (P-1)."""

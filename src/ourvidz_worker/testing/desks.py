@@ -34,11 +34,10 @@ from ourvidz_worker.domain.memory import (
     VramUsage,
 )
 from ourvidz_worker.domain.receipt import Receipt
-from ourvidz_worker.domain.request import ChatRequest
-from ourvidz_worker.domain.text_reply import TextPart, TextReply
 from ourvidz_worker.queue import CancelOutcome, JobRecord
 from ourvidz_worker.testing.clock import FakeClock
 from ourvidz_worker.testing.dead_desk import FakeDead
+from ourvidz_worker.testing.fake_texts import FakeTexts
 
 KEYS = ("first-key", "second-key")
 """The keys that a `FakePod` accepts."""
@@ -196,54 +195,6 @@ class FakeJobs:
             sentence=error.sentence if error else None,
         )
         self.tell(job_id, EventKind(status.value))
-
-
-class FakeTexts:
-    """A `TextDesk` that says its pieces; `hold` stops it before the last one until it is set."""
-
-    def __init__(self) -> None:
-        """Begin with two words."""
-        self.pieces: list[str] = [" Hello", " there\n"]
-        self.error: OurvidzError | None = None
-        self.error_at = 0
-        self.hold: asyncio.Event | None = None
-        self.requests: list[ChatRequest] = []
-        self.running = 0
-        self.finished = 0
-
-    async def stream(self, request: ChatRequest) -> AsyncIterator[TextPart | TextReply]:
-        """The pieces, then the reply, trimmed as an engine's is."""
-        self.requests.append(request)
-        self.running += 1
-        try:
-            for number, piece in enumerate(self.pieces):
-                if self.error is not None and number == self.error_at:
-                    raise self.error
-                if self.hold is not None and number == len(self.pieces) - 1:
-                    await self.hold.wait()
-                yield TextPart(text=piece)
-            if self.error is not None:
-                raise self.error
-            yield self._reply(request)
-            self.finished += 1
-        finally:
-            self.running -= 1
-
-    def _reply(self, request: ChatRequest) -> TextReply:
-        sampling = request.sampling
-        name = {"instruct": "Qwen2.5-7B-Instruct", "base": "Qwen2.5-7B-Base"}[request.model]
-        return TextReply(
-            text="".join(self.pieces).strip(),
-            tokens=len(self.pieces),
-            prompt_tokens=7,
-            finish_reason="stop",
-            generation_s=0.25,
-            model_name=name,
-            active_model=request.model,
-            effective={"max_tokens": sampling.max_tokens, "temperature": sampling.temperature},
-            truncated=request.truncate is not None,
-            dropped_messages=2 if request.truncate else 0,
-        )
 
 
 class FakeMemory:

@@ -11,8 +11,10 @@ from ourvidz_worker.api.problems import (
     MEDIA_TYPE,
     is_speakable,
     kind_of,
+    openai_problem_of,
     problem_of,
     problem_response,
+    speaks_openai,
 )
 from ourvidz_worker.domain import errors
 from ourvidz_worker.domain.errors import (
@@ -107,6 +109,42 @@ def test_a_problem_has_every_member() -> None:
         "request_id": REQUEST_ID,
         "field": "top_p",
     }
+
+
+def test_clients_of_openai_find_the_sentence_inside() -> None:
+    """H-20, in the shape that OpenAI's clients read: all members, the sentence in `error`."""
+    error = RequestError("The field top_p must be less.", field="top_p")
+    own = json.loads(body_of(error))
+    told = json.loads(bytes(problem_response(error, REQUEST_ID, path="/v1/completions").body))
+    assert told.pop("error") == {
+        "message": own.pop("error"),
+        "type": "invalid_request_error",
+        "param": "top_p",
+        "code": "INVALID_REQUEST",
+    }
+    assert told == own
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (Unauthorized(), "authentication_error"),
+        (RateLimited(), "rate_limit_error"),
+        (NotFound(), "invalid_request_error"),
+        (InvalidPrompt(), "invalid_request_error"),
+        (Unavailable(), "server_error"),
+    ],
+)
+def test_the_kinds_of_errors_in_openais_words(error: OurvidzError, kind: str) -> None:
+    told = openai_problem_of(error, REQUEST_ID)
+    assert (told.error.type, told.error.param, told.error.message) == (kind, None, told.detail)
+
+
+def test_which_addresses_speak_openai() -> None:
+    for path in ("/v1/models", "/v1/models/x", "/v1/completions", "/v1/chat/completions"):
+        assert speaks_openai(path)
+    for path in ("/v1/jobs", "/v1/modelsx", "/chat", "/v1", ""):
+        assert not speaks_openai(path)
 
 
 def test_a_bad_reference_tells_its_reason() -> None:

@@ -190,8 +190,9 @@ def test_a_field_out_of_its_bounds_is_named(field: str, value: object) -> None:
     assert field in error.sentence
 
 
-def test_enhance_does_not_stream() -> None:
-    assert fault(decode_enhance, messages=[TURN], stream=True).field == "stream"
+def test_enhance_streams_as_chat_does() -> None:
+    assert decode_enhance(body(messages=[TURN], stream=True), MOST).stream
+    assert not decode_enhance(body(messages=[TURN]), MOST).stream
 
 
 def test_the_inputs_form_has_its_own_defaults() -> None:

@@ -1,83 +1,101 @@
-"""`/v1/chat/completions`: the chat model for clients that speak OpenAI's protocol."""
+"""`/v1/chat/completions` and `/v1/completions`, for clients that speak OpenAI's protocol."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Protocol
 
+import msgspec
 from starlette.types import ASGIApp
 
 from ourvidz_worker.api.bodies import read_object
 from ourvidz_worker.api.call import Call
-from ourvidz_worker.api.completions import (
-    ChunkChoice,
-    CompletionOrder,
-    Delta,
-    OuterTrim,
-    Usage,
-    chunk,
-    completion,
-    decode_completion,
-    usage_of,
-)
+from ourvidz_worker.api.openai.chat_bodies import decode_chat_completion
+from ourvidz_worker.api.openai.chat_replies import chat_completion
+from ourvidz_worker.api.openai.chat_stream import ChatStream
+from ourvidz_worker.api.openai.models import own_names
+from ourvidz_worker.api.openai.raw_bodies import decode_completion
+from ourvidz_worker.api.openai.raw_replies import RawStream, completion
+from ourvidz_worker.api.openai.stamp import stamp_of
 from ourvidz_worker.api.patience import closing
-from ourvidz_worker.api.routes.texts import pieces_of, write
+from ourvidz_worker.api.problems import openai_problem_of
 from ourvidz_worker.api.sse import EventStream, data_frame
-from ourvidz_worker.api.text_bodies import TextOrder
+from ourvidz_worker.api.text_bodies import Model
 from ourvidz_worker.api.text_replies import Written
-from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.api.writing import parts_of_all, write_all
+from ourvidz_worker.domain.errors import OurvidzError
+from ourvidz_worker.domain.request import ChatRequest
 from ourvidz_worker.domain.text_reply import TextPart
 
-DONE = b"[DONE]"
+DONE = data_frame(b"[DONE]")
 
 
-async def complete(call: Call) -> ASGIApp:
+class Scribe(Protocol):
+    """Writes the frames of one streamed call."""
+
+    def told(self, index: int, item: TextPart | Written) -> Iterator[bytes]:
+        """What is told of a part of text `index`, or of the whole of it at its end."""
+        ...
+
+    def end(self) -> Iterator[bytes]:
+        """What is told after the last text."""
+        ...
+
+
+async def chat(call: Call) -> ASGIApp:
     """Answer a conversation; `stream` sends chunks, as OpenAI's clients expect them."""
     body = await read_object(call.request, call.site.clock)
-    order = decode_completion(body, call.site.settings.max_output_tokens, _known(call))
+    order = decode_chat_completion(body, call.site.settings.max_output_tokens, _known(call))
+    stamp = stamp_of(call)
     if order.stream:
-        return EventStream(_frames(call, order), call.site.clock, request_id=call.request_id)
-    text = await write(call, TextOrder(request=order.request))
-    return call.reply(completion(text, call.request_id, call.site.clock.now()))
+        return _stream(call, order.requests, ChatStream(order, stamp))
+    texts = await write_all(call, order.requests)
+    return call.reply(chat_completion(order, texts, stamp))
 
 
-async def _frames(call: Call, order: CompletionOrder) -> AsyncIterator[bytes]:
-    """The chunks of everything that comes, and the end."""
-    scribe = _Scribe(call, order)
-    async with closing(pieces_of(call, TextOrder(request=order.request))) as items:
-        async for item in items:
-            for told in scribe.told(item):
+async def continue_texts(call: Call) -> ASGIApp:
+    """Continue raw texts; `stream` sends chunks, as OpenAI's clients expect them."""
+    body = await read_object(call.request, call.site.clock)
+    order = decode_completion(body, call.site.settings.max_output_tokens, _known(call))
+    stamp = stamp_of(call)
+    if order.stream:
+        return _stream(call, order.requests, RawStream(order, stamp))
+    texts = await write_all(call, order.requests)
+    return call.reply(completion(order, texts, stamp))
+
+
+def _stream(call: Call, requests: Sequence[ChatRequest], scribe: Scribe) -> ASGIApp:
+    frames = _frames(call, requests, scribe)
+    return EventStream(frames, call.site.clock, request_id=call.request_id)
+
+
+async def _frames(
+    call: Call, requests: Sequence[ChatRequest], scribe: Scribe
+) -> AsyncIterator[bytes]:
+    """The chunks of everything that comes, and the end; an error on the way is a last chunk."""
+    has_begun = False
+    try:
+        async with closing(_told(call, requests, scribe)) as frames:
+            async for told in frames:
+                has_begun = True
                 yield told
-    yield data_frame(DONE)
+    except OurvidzError as error:
+        if not has_begun:
+            raise
+        yield data_frame(msgspec.json.encode(openai_problem_of(error, call.request_id)))
+        return
+    yield DONE
 
 
-class _Scribe:
-    """Writes the chunks of one stream: the role first, then the text, how it ended, the usage."""
-
-    def __init__(self, call: Call, order: CompletionOrder) -> None:
-        """Nothing was told yet."""
-        self._call = call
-        self._order = order
-        self._created = call.site.clock.now()
-        self._trim = OuterTrim()
-        self._has_begun = False
-
-    def told(self, item: TextPart | Written) -> Iterator[bytes]:
-        """What is told of a part, or of the whole text at its end."""
-        if not self._has_begun:
-            self._has_begun = True
-            yield self._frame(ChunkChoice(delta=Delta(role="assistant", content="")))
-        if isinstance(item, TextPart):
-            if text := self._trim.take(item.text):
-                yield self._frame(ChunkChoice(delta=Delta(content=text)))
-            return
-        yield self._frame(ChunkChoice(delta=Delta(), finish_reason=item.reply.finish_reason))
-        if self._order.include_usage:
-            yield self._frame(usage=usage_of(item))
-
-    def _frame(self, *choices: ChunkChoice, usage: Usage | None = None) -> bytes:
-        made = chunk(self._order, self._call.request_id, self._created, choices, usage)
-        return data_frame(self._call.encode(made))
+async def _told(
+    call: Call, requests: Sequence[ChatRequest], scribe: Scribe
+) -> AsyncIterator[bytes]:
+    async with closing(parts_of_all(call, requests)) as items:
+        async for index, item in items:
+            for told in scribe.told(index, item):
+                yield told
+    for told in scribe.end():
+        yield told
 
 
-def _known(call: Call) -> frozenset[str]:
-    """The name that the chat worker's own model has."""
-    model = call.site.pod.health("chat").workers.get(Lane.CHAT, {}).get("model")
-    return frozenset({model.lower()}) if isinstance(model, str) and model else frozenset()
+def _known(call: Call) -> dict[str, Model]:
+    """The names that the models of the chat worker have by themselves."""
+    return own_names(call.site.pod.health("chat"))
