@@ -88,10 +88,10 @@ class VllmText:
     def load(self, tell: Callable[[str, float], None]) -> None:
         """Start vLLM, and go through its first, slow sleep; see `TextEngine.load`."""
         tell("vllm", 0.0)
+        library = self._library = open_library()
         self._weights_bytes = weights_bytes(
             self._settings.model, self._dtype, from_files=self._options.load_format != "dummy"
         )
-        library = self._library = open_library()
         self._show_device()
         with ExitStack() as undo:
             undo.callback(self.close)

@@ -62,10 +62,9 @@ def tokens_of(output: Foreign, asked: int | None) -> Tokens:
     if reason not in (None, "stop", "length"):
         raise AttemptError(SCORES_LOST, reason=reason)
     ids = list(one.token_ids)
-    rows = list(one.logprobs or ())
     if reason == "stop":
-        # The last token is the end itself, which is no part of the text.
-        ids, rows = ids[:-1], rows[: len(ids) - 1]
+        ids.pop()  # the end itself, which is no part of the text
+    rows = list(one.logprobs or ())[: len(ids)]
     if asked is None:
         tokens = tuple(Token(id=each) for each in ids)
     else:
