@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from tools.pocket.video_pool import Batch, Kind
 from tools.pocket.video_state import indexed, load_parts, restore, save_parts
 from tools.pocket.video_types import PlainTransformer, VaceTransformer
 
-LEARNING_RATE, MATRIX_RATE, FINAL_SHARE = 1.2e-3, 0.015, 0.008
+LEARNING_RATE, MATRIX_RATE, FINAL_SHARE = 1.2e-3, 0.02, 0.008
 WARM_UP_STEPS = 300
 WEIGHT_DECAY = 0.01
 AVERAGE_DECAY = 0.9995
@@ -41,7 +41,7 @@ CLIP_NORM = 1.0
 NO_TEXT_SHARE = 0.12
 LOWEST_SHIFT, HIGHEST_SHIFT = 1.0, 5.0
 TRAIN_TIMESTEPS = 1000.0
-STRETCHED_SHARE, HIGHEST_STRETCH, STRETCH_ABOVE_SIGMA = 0.15, 1.6, 0.25
+STRETCHED_SHARE, HIGHEST_STRETCH, STRETCH_ABOVE_SIGMA = 0.2, 3.0, 0.25
 END_TOKEN = 1
 RENEWAL_SHARE = 0.12
 _LOG_EVERY_S = 15.0
@@ -141,9 +141,10 @@ class FlowTrainer:
         self._step = 0
         self._fresh = 0
         self._used = 0.0
-        matrices = inner_matrices(models.transformer)
-        known = {id(weight) for weight in matrices}
-        self._muon = Muon(matrices, WEIGHT_DECAY)
+        plain = inner_matrices(models.transformer.blocks)
+        hints = inner_matrices(models.transformer.vace_blocks)
+        known = {id(weight) for weight in [*plain, *hints]}
+        self._muon, self._hint_muon = Muon(plain, WEIGHT_DECAY), Muon(hints, WEIGHT_DECAY)
         self._optimiser = torch.optim.AdamW(
             [weight for weight in self._live if id(weight) not in known],
             lr=LEARNING_RATE,
@@ -215,6 +216,9 @@ class FlowTrainer:
         setattr(self._optimiser, "found_inf", broken)  # noqa: B010 - undeclared
         self._optimiser.step()
         self._muon.step(MATRIX_RATE * pace, 1.0 - broken)
+        if batch.control is not None:
+            # Without hints their momentum is an old one, and Muon's steps never get smaller.
+            self._hint_muon.step(MATRIX_RATE * pace, 1.0 - broken)
         self._step += 1
         self._fresh += 1
         self._follow(min(AVERAGE_DECAY, self._step / (self._step + 10.0)))
@@ -300,9 +304,10 @@ def flow_loss(
 def draw_stretch(sigma: Tensor) -> Tensor:
     """Return factors for the data within noisy inputs, ``[count]``: 1, and for some above 1.
 
-    Strong guidance overshoots at high noise; having seen stretched data, the model leads back.
+    Small ones come more often than large ones. Strong guidance overshoots at high noise; having
+    seen stretched data, the model leads back.
     """
-    extra = (HIGHEST_STRETCH - 1.0) * torch.rand_like(sigma)
+    extra = (HIGHEST_STRETCH - 1.0) * torch.rand_like(sigma).square()
     chosen = (torch.rand_like(sigma) < STRETCHED_SHARE) & (sigma > STRETCH_ABOVE_SIGMA)
     return 1.0 + extra * chosen
 
@@ -329,9 +334,8 @@ def shares_at(share: float) -> list[float]:
     return [course.first + (course.last - course.first) * late for course in COURSES]
 
 
-def inner_matrices(transformer: VaceTransformer) -> list[Tensor]:
+def inner_matrices(blocks: Iterable[nn.Module]) -> list[Tensor]:
     """Return the matrices inside the blocks, which `Muon` trains; all else is AdamW's."""
-    blocks = [*transformer.blocks, *transformer.vace_blocks]
     return [weight for block in blocks for weight in block.parameters() if weight.dim() == _MATRIX]
 
 

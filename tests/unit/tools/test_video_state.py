@@ -67,7 +67,9 @@ def test_a_flow_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
 
 def test_every_weight_is_trained(tmp_path: Path) -> None:
     made = trainer(3)
-    matrices = inner_matrices(made._models.transformer)
+    transformer = made._models.transformer
+    hints = inner_matrices(transformer.vace_blocks)
+    matrices = [*inner_matrices(transformer.blocks), *hints]
     owners = [*made._optimiser.param_groups[0]["params"], *matrices]
     assert {id(weight) for weight in owners} == {id(weight) for weight in made._live}
     assert len(owners) == len(made._live)
@@ -76,6 +78,9 @@ def test_every_weight_is_trained(tmp_path: Path) -> None:
     moved = [not torch.equal(*pair) for pair in zip(before, matrices, strict=True)]
     # Hints start at zero, so what lies before them has no gradient in the first step.
     assert sum(moved) > len(moved) // 2
+    kept = [weight.detach().clone() for weight in hints]
+    made._train_step(next(row for row in COURSES if row.kind is Kind.TEXT), 0.0)
+    assert all(torch.equal(*pair) for pair in zip(kept, hints, strict=True))
 
 
 def test_stills_come_first_and_clips_later() -> None:
