@@ -37,6 +37,8 @@ async def test_models_are_listed_by_their_short_names_and_their_own() -> None:
     serve(pod, model="Qwen2.5-7B-Instruct", base_model="Qwen2.5-7B")
     listed = names(await get(pod))
     assert listed == ["qwen_instruct", "Qwen2.5-7B-Instruct", "qwen_base", "Qwen2.5-7B"]
+    serve(pod, model="One", base_model="One")
+    assert names(await get(pod)) == ["qwen_instruct", "One", "qwen_base"]
     serve(pod)
     assert names(await get(pod)) == []
 
@@ -90,3 +92,7 @@ async def test_every_name_that_is_listed_is_taken() -> None:
             assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
     asked = [request.model for request in pod.texts.requests]
     assert asked == ["instruct", "instruct", "base", "base"]
+    serve(pod, model="One", base_model="One")
+    async with client_of(pod.app()) as client:
+        await client.post("/v1/completions", json={"model": "one", "prompt": "x"})
+    assert pod.texts.requests[-1].model == "instruct"

@@ -79,15 +79,9 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def written(pieces: list[str], reply: TextReply) -> Written:
-    """Put the pieces together; where they do not add up to the reply, the reply counts.
-
-    White space that the reply was trimmed of at its start is put back, once.
-    """
-    told = "".join(pieces)
-    raw = told if told.strip() == reply.text.strip() else reply.text
-    if not raw.startswith(reply.leading):
-        raw = reply.leading + raw
-    return Written(raw=raw, reply=reply)
+    """Put the pieces together; where they do not add up to the reply, the reply counts."""
+    raw = "".join(pieces)
+    return Written(raw=raw if raw.strip() == reply.text.strip() else reply.text, reply=reply)
 
 
 def chat_reply(order: TextOrder, text: Written) -> ChatReply:

@@ -30,10 +30,7 @@ class TextPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TextReply(msgspec.Struct, frozen=True, kw_only=True):
-    """One generated text; `generation_s` counts from the engine's start.
-
-    `leading` is the white space before a raw continuation, which `text` begins without (T-5).
-    """
+    """One generated text; `generation_s` counts from the engine's start."""
 
     text: str
     tokens: int
@@ -45,7 +42,6 @@ class TextReply(msgspec.Struct, frozen=True, kw_only=True):
     effective: dict[str, str | int | float | bool | None]
     truncated: bool = False
     dropped_messages: int = 0
-    leading: str = ""
     cached_tokens: int = 0
     """Tokens of the prompt that an earlier text had left computed."""
     choices: tuple[TokenChoice, ...] = ()

@@ -96,10 +96,13 @@ class TextChat:
         details: Metadata = {}
         for component, model in self._models.items():
             details |= {
+                f"{component}_name": model.words.name,
                 f"{component}_digest": model.words.digest,
                 f"{component}_context": model.context,
                 f"{component}_has_chatml": model.words.template is not None,
             }
+        if first and self._has_twin():
+            details["base_model_name"] = first.words.name
         held = {name: model.engine.footprint() for name, model in self._models.items()}
         self._note_peak(held.values())
         return Description(
@@ -157,9 +160,14 @@ class TextChat:
     def _component(self, request: ChatRequest) -> str:
         if request.model == "instruct" or "base_model" in self._models:
             return "model" if request.model == "instruct" else "base_model"
-        if self._settings.options.get("base_is_instruct") is True:
+        if self._has_twin():
             return "model"
         raise ModelLoadFailed("No Base model is set; let QWEN_BASE_PATH name its folder.")
+
+    def _has_twin(self) -> bool:
+        """True when Instruct stands in for a Base model that is not there."""
+        is_allowed = self._settings.options.get("base_is_instruct") is True
+        return is_allowed and "base_model" not in self._models
 
     def _generate(self, work: ChatWork, gate: Gate) -> ChatWork:
         words = self._models[work.component].words
@@ -171,6 +179,7 @@ class TextChat:
                 words=words,
                 engine=engine,
                 gate=gate,
+                is_raw=work.request.text is not None,
             )
         return replace(work, written=written)
 

@@ -16,12 +16,14 @@ class TextStream:
     """One text as it grows; the pieces it hands out add up to its final `text`.
 
     White space outside is trimmed (T-5): at the start it is never handed out, at the end it is
-    held back until something follows, as is whatever may be the beginning of a stop string.
+    held back until something follows, as is whatever may be the beginning of a stop string. A raw
+    continuation is handed out with the white space that parts it from what it continues.
     """
 
-    def __init__(self, decode: Decode, stops: Sequence[str]) -> None:
+    def __init__(self, decode: Decode, stops: Sequence[str], *, is_raw: bool = False) -> None:
         """Keep the decoder and the strings at which the text ends."""
         self._decode = decode
+        self._is_raw = is_raw
         self._stops = tuple(stop for stop in stops if stop)
         self._ids: list[int] = []
         self._base = 0
@@ -83,7 +85,7 @@ class TextStream:
 
     def _show(self, ready: int) -> str:
         until = len(self._raw[:ready].rstrip())
-        begin = self._shown or len(self.leading)
+        begin = self._shown or (0 if self._is_raw else len(self.leading))
         if until <= begin:
             return ""
         self._shown = until

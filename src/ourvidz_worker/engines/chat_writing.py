@@ -38,16 +38,17 @@ def write(
     words: ChatWords,
     engine: TextEngine,
     gate: Gate,
+    is_raw: bool = False,
 ) -> Written:
     """Let the engine write behind `ids`, and hand the text to the gate as it comes.
 
     Ends at a stop string, at an end of the model's, or at the tokens asked for. When the gate
-    refuses, the text is cancelled.
+    refuses, the text is cancelled. A raw continuation is handed out with its leading white space.
     """
     gate.ask()
     stream = engine.add(ids, sampling, seed)
     try:
-        writer = _Writer(words, sampling, gate)
+        writer = _Writer(words, sampling, gate, is_raw=is_raw)
         while not writer.is_done:
             writer.take(stream.read(ASK_EVERY_S))
         return writer.written()
@@ -58,11 +59,11 @@ def write(
 class _Writer:
     """Takes what was read of one text."""
 
-    def __init__(self, words: ChatWords, sampling: Sampling, gate: Gate) -> None:
+    def __init__(self, words: ChatWords, sampling: Sampling, gate: Gate, *, is_raw: bool) -> None:
         self._words = words
         self._sampling = sampling
         self._gate = gate
-        self._text = TextStream(words.decode, sampling.stop)
+        self._text = TextStream(words.decode, sampling.stop, is_raw=is_raw)
         self._count = 0
         self._cached = 0
         self._has_begun = False

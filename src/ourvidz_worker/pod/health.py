@@ -147,6 +147,8 @@ class Health:
         if description is not None:
             view |= {"engine": description.engine, "model": description.model}
             view["device"] = description.device
+            if base := description.details.get(f"{BASE_COMPONENT}_name"):
+                view[BASE_COMPONENT] = base
         return view
 
 

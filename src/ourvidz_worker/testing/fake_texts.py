@@ -71,7 +71,6 @@ class FakeTexts:
     def _reply(self, request: ChatRequest) -> TextReply:
         sampling, text = request.sampling, "".join(self.pieces)
         name = {"instruct": "Qwen2.5-7B-Instruct", "base": "Qwen2.5-7B-Base"}[request.model]
-        leading = text[: len(text) - len(text.lstrip())]
         return TextReply(
             text=text.strip(),
             tokens=len(self.pieces),
@@ -83,7 +82,6 @@ class FakeTexts:
             effective={"max_tokens": sampling.max_tokens, "temperature": sampling.temperature},
             truncated=request.truncate is not None,
             dropped_messages=2 if request.truncate else 0,
-            leading="" if request.text is None else leading,
             cached_tokens=CACHED_TOKENS,
             choices=self._choices(request, *self.pieces),
         )

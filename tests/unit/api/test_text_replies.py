@@ -108,17 +108,6 @@ def test_pieces_that_do_not_add_up_do_not_count() -> None:
     assert written(["something", "else"], a_reply(" Yes.")).raw == " Yes."
 
 
-@pytest.mark.parametrize("pieces", [["on", " a mat"], [" on", " a mat"], [], ["otherwise"]])
-def test_the_space_before_a_continuation_is_put_back_once(pieces: list[str]) -> None:
-    """T-5 trims the text; T-6 and T-7 put it behind what it continues."""
-    reply = msgspec.structs.replace(a_reply("on a mat"), leading=" ")
-    text = written(pieces, reply)
-    assert (text.text, text.raw) == ("on a mat", " on a mat")
-    assert prompt_reply(an_order(text="a cat"), text, 0).enhanced_prompt == "a cat on a mat"
-    full = chat_reply(an_order(text="a cat", full_text=True), text)
-    assert (full.generated_text, full.response) == ("a cat on a mat", "on a mat")
-
-
 def test_the_inputs_form_adds_its_own_member() -> None:
     text = written([" upon", " a time\n"], a_reply("upon a time"))
     plain = chat_reply(an_order(text="Once"), text)

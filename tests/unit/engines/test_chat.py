@@ -240,6 +240,7 @@ def test_the_space_that_was_trimmed_is_told_of_a_raw_text(tiny: Path, tmp_path: 
     bench = scripted(tiny, tmp_path / "b", [said(*ids, finish="stop")])
     artifact = bench.run(raw("say", max_tokens=8)).artifacts[0]
     assert (artifact.text, artifact.metadata["leading_space"]) == ("hi", " ")
+    assert "".join(bench.gate.pieces) == " hi", "what it continues and its pieces make one text"
 
 
 def test_a_conversation_needs_markers(chats: Bench) -> None:
@@ -288,6 +289,7 @@ def test_base_may_be_served_by_instruct_openly(tiny: Path, tmp_path: Path) -> No
     assert (difference.requested, difference.effective) == ("base", "instruct")
     assert product.facts["active_model_type"] == "instruct"
     assert allowed.run(ask()).differences == ()
+    assert allowed.engine.describe().details["base_model_name"] == "qwen"
 
 
 def test_the_description_tells_the_models(chats: Bench) -> None:
@@ -295,6 +297,7 @@ def test_the_description_tells_the_models(chats: Bench) -> None:
     assert set(told.components) == {"model", "base_model"}
     assert (told.engine, told.model, told.capacity) == ("chat_transformers", "qwen", 64)
     assert told.details["model_context"] == 512
+    assert (told.details["model_name"], told.details["base_model_name"]) == ("qwen", "llama")
     assert len(str(told.details["model_digest"])) == 64
 
 

@@ -82,6 +82,16 @@ def test_what_was_trimmed_at_the_start_is_known() -> None:
     assert found.leading == "  \n"
 
 
+@pytest.mark.parametrize("text", ["  \nx y ", "x", "   ", " \tEND"])
+def test_a_raw_continuation_is_handed_out_with_the_space_before_it(text: str) -> None:
+    """T-6, T-7: what it continues and the pieces of it make one text."""
+    found = TextStream(decode, ("END",), is_raw=True)
+    pieces = [found.add(byte) for byte in text.encode()] + [found.end()]
+    shown = text.removesuffix("END").rstrip()
+    assert "".join(pieces) == shown
+    assert found.text == shown.strip()
+
+
 def test_the_beginning_of_a_stop_is_held_back() -> None:
     found = TextStream(decode, ("###",))
     assert [found.add(byte) for byte in b"a##b#"] == ["a", "", "", "##b", ""]

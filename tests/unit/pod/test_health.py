@@ -10,7 +10,7 @@ from tests.unit.pod.memory_scene import LOAD_S, Desk
 from ourvidz_worker.domain.errors import QueueUnavailable, UploadFailed
 from ourvidz_worker.domain.health import Depth
 from ourvidz_worker.domain.lane import Lane
-from ourvidz_worker.domain.messages import Beat
+from ourvidz_worker.domain.messages import Beat, Description
 from ourvidz_worker.pod.health import REFRESH_S, Health
 from ourvidz_worker.pod.supervisor import FAILED_RETRY_S, SILENT_AFTER_S
 from ourvidz_worker.queue import Queue
@@ -75,6 +75,20 @@ async def test_it_starts_then_is_healthy_and_tells_each_port_of_its_own_model(wa
     assert (chat.status, chat.ready, chat.model_loaded) == ("starting", False, False)
     assert image.models_loaded["sdxl_loaded"] is True
     assert image.uptime_s == LOAD_S + 2
+
+
+async def test_a_worker_s_models_are_told_by_their_names(ward: Ward) -> None:
+    """2.4: what a caller may name; Base where the worker has one."""
+    await ward.desk.pass_time(2 * LOAD_S + 2)
+    chat = ward.health.health("chat").workers[Lane.CHAT]
+    assert (chat["model"], chat.get("base_model")) == ("none", None)
+    told = Description(
+        engine="e", model="One", device="cpu", details={"base_model_name": "Two", "other": 1}
+    )
+    ward.desk.fakes[Lane.CHAT].pipe.reports.put_nowait(told)
+    await ward.desk.pass_time(1)
+    chat = ward.health.health("chat").workers[Lane.CHAT]
+    assert (chat["model"], chat["base_model"]) == ("One", "Two")
 
 
 async def test_an_unloaded_model_is_no_fault(ward: Ward) -> None:

@@ -35,22 +35,28 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def own_names(view: HealthView) -> dict[str, Model]:
-    """The names that the models of the chat worker have by themselves, in lower case."""
-    told = view.workers.get(Lane.CHAT, {})
-    names = {kind: told.get(member) for kind, member in OWN_NAMES.items()}
-    return {name.lower(): kind for kind, name in names.items() if isinstance(name, str) and name}
+    """The names that the models of the chat worker have by themselves, in lower case.
+
+    Where one model serves as both, its name means Instruct.
+    """
+    found: dict[str, Model] = {}
+    for kind, member in OWN_NAMES.items():
+        name = view.workers.get(Lane.CHAT, {}).get(member)
+        if isinstance(name, str) and name:
+            found.setdefault(name.lower(), kind)
+    return found
 
 
 def model_list(view: HealthView) -> ModelList:
     """The models that the pod serves, by their short names and their own."""
     told = view.workers.get(Lane.CHAT, {})
-    names = {
-        name: kind
-        for kind, member in OWN_NAMES.items()
-        if _is_served(view, kind)
-        for name in (SHORT_NAMES[kind], told.get(member))
-        if isinstance(name, str) and name
-    }
+    names: dict[str, Model] = {}
+    for kind, member in OWN_NAMES.items():
+        if _is_served(view, kind):
+            own = told.get(member)
+            for name in (SHORT_NAMES[kind], own if isinstance(own, str) else ""):
+                names.setdefault(name, kind)
+    names.pop("", None)
     return ModelList(data=tuple(_card(view, name, kind) for name, kind in names.items()))
 
 
