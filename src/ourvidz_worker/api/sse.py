@@ -54,7 +54,7 @@ class EventStream:
         self._request_id = request_id
         self._eager = eager
         self._opened = False
-        self._sending = asyncio.Lock()
+        self._opening = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the reply. Raises what `frames` raises before the first of them."""
@@ -82,10 +82,14 @@ class EventStream:
             await self._send(send, COMMENT)
 
     async def _send(self, send: Send, piece: bytes | None = None) -> None:
-        """Open the reply if it is not, then send the piece; one sender at a time."""
-        async with self._sending:
+        """Open the reply if it is not, then send the piece, which no other can break up."""
+        if not self._opened:
+            await self._open(send)
+        if piece is not None:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def _open(self, send: Send) -> None:
+        async with self._opening:
             if not self._opened:
-                self._opened = True
                 await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS]})
-            if piece is not None:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                self._opened = True

@@ -67,6 +67,55 @@ async def test_whoever_is_cancelled_takes_everything_along() -> None:
     assert sorted(log.said) == ["end cancelled", "work cancelled"]
 
 
+async def test_one_wait_inside_another_ends_alone() -> None:
+    log, clock = Log(), FakeClock()
+
+    async def inner() -> str:
+        result = await unless(log.for_ever("inner"), clock.sleep(1))
+        return f"{result}, and on"
+
+    waiting = asyncio.ensure_future(unless(inner(), clock.sleep(5)))
+    await clock.advance(1)
+    assert await waiting == "None, and on"
+    assert log.said == ["inner cancelled"]
+
+
+async def test_both_waits_that_end_at_once_end_the_outer_one() -> None:
+    log, clock = Log(), FakeClock()
+
+    async def inner() -> str | None:
+        return await unless(log.for_ever("inner"), clock.sleep(5))
+
+    waiting = asyncio.ensure_future(unless(inner(), clock.sleep(5)))
+    await clock.advance(5)
+    assert await waiting is None
+    assert log.said == ["inner cancelled"]
+
+
+async def test_an_end_leaves_no_cancellation_behind() -> None:
+    clock = FakeClock()
+
+    async def two_waits() -> list[object]:
+        first = await unless(Log().for_ever("work"), clock.sleep(1))
+        await unless(clock.sleep(1), Log().for_ever("end"))
+        return [first, asyncio.current_task()]
+
+    task = asyncio.ensure_future(two_waits())
+    await clock.advance(3)
+    assert await task == [None, task]
+    assert task.cancelling() == 0
+
+
+async def test_a_caller_cancelled_as_an_end_comes_is_cancelled() -> None:
+    log, clock = Log(), FakeClock()
+    waiting = asyncio.ensure_future(unless(log.for_ever("work"), clock.sleep(1)))
+    await clock.advance(0)
+    clock.jump(1.0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
 async def test_departure_is_the_disconnect_message() -> None:
     messages = [{"type": "http.request"}, {"type": "http.disconnect"}]
 
