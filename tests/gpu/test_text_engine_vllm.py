@@ -18,7 +18,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from ourvidz_worker.domain.errors import AttemptError, RequestError, WorkerLost
+from ourvidz_worker.domain.errors import AttemptError, RequestError
 from ourvidz_worker.domain.memory import GIB
 from ourvidz_worker.domain.request import Sampling
 from ourvidz_worker.engines.chat_sampling import Sampler
@@ -30,6 +30,14 @@ from ourvidz_worker.engines.text import (
     make_text_engine,
 )
 from ourvidz_worker.residency.nvml import NvmlMeter
+from ourvidz_worker.testing.check_text_engine import (
+    CHECKS,
+    Check,
+    TextSample,
+    check_close,
+    load_checked,
+    name_of,
+)
 from ourvidz_worker.testing.tiny_models import randomise
 
 pytestmark = [pytest.mark.gpu]
@@ -39,7 +47,14 @@ VOCABULARY, CONTEXT = 512, 1024
 LONG_S = 60.0
 PROMPT = tuple(range(3, 40))
 GREEDY = Sampling(max_tokens=24, temperature=0.0)
-END = VOCABULARY - 1
+ENDS = frozenset(range(480, VOCABULARY))
+SAMPLE = TextSample(
+    prompts=tuple(tuple(range(start, start + 9)) for start in range(10, 170, 20)),
+    long_prompt=tuple((7 * number) % 470 + 1 for number in range(160)),
+    ends=ENDS,
+    capacity=8,
+    exact=False,
+)
 
 LOADED_THEN_WAITS = """
 import sys
@@ -62,7 +77,7 @@ if __name__ == "__main__":
 
 
 def build_model(folder: Path) -> Path:
-    """Two layers; weights so far apart that rounding decides nothing."""
+    """Two layers. An end is never the likeliest token, but drawn in one of twenty at random."""
     config = Qwen2Config(
         vocab_size=VOCABULARY,
         hidden_size=256,
@@ -75,6 +90,8 @@ def build_model(folder: Path) -> Path:
     )
     module: Foreign = Qwen2ForCausalLM(config)
     randomise(module, 5)
+    with torch.no_grad():
+        module.lm_head.weight[sorted(ENDS)] = 0.0
     module.to(torch.bfloat16).save_pretrained(folder)
     return folder
 
@@ -82,11 +99,11 @@ def build_model(folder: Path) -> Path:
 def settings_of(folder: Path, **options: str | float | bool) -> TextSettings:
     return TextSettings(
         model=folder,
-        ends=frozenset({END}),
+        ends=ENDS,
         context=CONTEXT,
         device="cuda",
         dtype="bfloat16",
-        capacity=32,
+        capacity=SAMPLE.capacity,
         options={"kv_cache_gb": 2.0, **options},
     )
 
@@ -98,14 +115,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Iterator[TextEngine]:
-    engine = make_text_engine("vllm", settings_of(folder))
-    told: list[float] = []
-    engine.load(lambda _part, fraction: told.append(fraction))
-    assert told == sorted(told)
+    engine = load_checked(make_text_engine("vllm", settings_of(folder)))
     yield engine
-    engine.close()
-    with pytest.raises(WorkerLost):
-        engine.add(PROMPT, GREEDY, 1)
+    check_close(engine, SAMPLE)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=name_of)
+def test_text_engine(check: Check, engine: TextEngine) -> None:
+    """vLLM keeps the text engines' contract."""
+    check(engine, SAMPLE)
 
 
 def whole(engine: TextEngine, sampling: Sampling, seed: int = 1) -> list[Token]:
