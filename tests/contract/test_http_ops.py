@@ -161,11 +161,16 @@ async def test_health_s_status_is_its_state(status: HealthStatus, code: int) -> 
 
 
 async def test_metrics_are_prometheus_text() -> None:
-    async with client_of(FakePod().app()) as client:
+    pod = FakePod()
+    workers: dict[Lane, Any] = {Lane.CHAT: {"running": 3}, Lane.IMAGE: {}}
+    pod.view.view = replace(pod.view.view, workers=workers)
+    async with client_of(pod.app()) as client:
         reply = await client.get("/metrics")
     assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     lines = reply.text.splitlines()
     assert 'ourvidz_jobs_waiting{lane="image"} 2' in lines
+    assert 'ourvidz_attempts_running{lane="chat"} 3' in lines
+    assert 'ourvidz_attempts_running{lane="image"} 0' in lines
     assert "# TYPE ourvidz_requests_served_total counter" in lines
     names = {line.split()[2] for line in lines if line.startswith("#")}
     assert {line.partition("{")[0].split()[0] for line in lines if line[0] != "#"} == names

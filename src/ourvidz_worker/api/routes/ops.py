@@ -105,6 +105,11 @@ def _metrics(view: HealthView) -> Iterator[str]:
     waiting = {label: depth.waiting for label, depth in lanes.items()}
     yield from _metric("jobs_waiting", "gauge", waiting)
     yield from _metric("jobs_leased", "gauge", {name: lanes[name].leased for name in lanes})
+    running = {
+        f'{{lane="{lane.value}"}}': int(worker.get("running") or 0)
+        for lane, worker in sorted(view.workers.items())
+    }
+    yield from _metric("attempts_running", "gauge", running)
     for name, count in sorted(view.stats.items()):
         yield from _metric(
             f"{re.sub(r'[^a-z0-9_]', '_', name.lower())}_total", "counter", {"": count}
