@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import msgspec
 import pytest
 from tests.unit.client.served_pod import KEY, ServedPod, begin, complete, served
 
+from ourvidz_worker.cli.chat import Conversation
 from ourvidz_worker.cli.interrupts import INTERRUPTED
 from ourvidz_worker.cli.main import run
 from ourvidz_worker.client import Client
 from ourvidz_worker.domain.errors import InvalidPrompt
+from ourvidz_worker.testing.clock import FakeClock
 
 
 @pytest.fixture
@@ -44,7 +47,8 @@ def test_one_question_is_answered_and_timed(
     assert run([*words, "--temperature", "0"]) == 0
     shown = capsys.readouterr()
     assert shown.out == " Hello there\n\n"
-    assert shown.err == "[2 tokens, 8.0 tokens/s, stop]\n"
+    speed = r"\[2 tokens, 8\.0 tokens/s, the first after \d+\.\d\d s, stop\]\n"
+    assert re.fullmatch(speed, shown.err)
     (request,) = pod.pod.texts.requests
     assert [(turn.role, turn.content) for turn in request.messages] == [
         ("system", "Be brief."),
@@ -59,6 +63,35 @@ def test_a_talk_keeps_its_history(pod: ServedPod, monkeypatch: pytest.MonkeyPatc
     assert run(["chat"]) == 0
     turns = [[turn.content for turn in request.messages] for request in pod.pod.texts.requests]
     assert turns == [["one"], ["one", "Hello there", "two"]]
+
+
+def test_a_talk_begins_anew_when_it_is_told_to(
+    pod: ServedPod, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    system = tmp_path / "system.txt"
+    system.write_text("Be brief.")
+    typed(monkeypatch, "one", "/reset", "two", "/reset now")
+    assert run(["chat", "--system", str(system), "--model", "qwen_base"]) == 0
+    turns = [[turn.content for turn in request.messages] for request in pod.pod.texts.requests]
+    again = ["Be brief.", "two", "Hello there", "/reset now"]
+    assert turns == [["Be brief.", "one"], ["Be brief.", "two"], again]
+    assert {request.model for request in pod.pod.texts.requests} == {"base"}
+
+
+def test_the_first_token_is_timed(pod: ServedPod, capsys: pytest.CaptureFixture[str]) -> None:
+    class Ticking(FakeClock):
+        def monotonic(self) -> float:
+            self.jump(1.5)
+            return super().monotonic()
+
+    with Client(pod.url, KEY) as client:
+        reply = Conversation(client, {}, None, Ticking()).ask("Who?")
+        assert reply is not None
+        pod.pod.texts.pieces = []
+        Conversation(client, {}, None, Ticking()).ask("Who?")
+    timed, silent = capsys.readouterr().err.splitlines()
+    assert timed == "[2 tokens, 8.0 tokens/s, the first after 1.50 s, stop]"
+    assert silent == "[0 tokens, stop]"
 
 
 def test_nothing_is_added_to_what_is_typed(pod: ServedPod, monkeypatch: pytest.MonkeyPatch) -> None:
