@@ -1,5 +1,7 @@
 """Contract 2.2: which calls need a key in which mode, and how much goes without one."""
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -117,6 +119,21 @@ async def test_callers_without_a_key_are_limited_by_address() -> None:
         assert [await chat(client) for _ in range(2)] == [200, 429]
     async with client_of(app, key=None, address="192.0.2.9") as other:
         assert await chat(other) == 200
+
+
+async def test_a_key_s_holder_may_talk_as_often_at_once_as_they_like() -> None:
+    """A-6 is for callers without a key: 64 users behind one key are no reason to refuse."""
+    pod = FakePod()
+    pod.texts.hold = asyncio.Event()
+    app = pod.app()
+    async with client_of(app, key=None) as stranger, client_of(app) as keyed:
+        talks = [asyncio.ensure_future(chat(keyed)) for _ in range(64)]
+        others = [asyncio.ensure_future(chat(stranger)) for _ in range(9)]
+        while pod.texts.running < 64 + 8:
+            await pod.clock.advance(0)
+        pod.texts.hold.set()
+        assert await asyncio.gather(*talks) == [200] * 64
+        assert sorted(await asyncio.gather(*others)) == [200] * 8 + [429]
 
 
 async def test_a_private_network_s_callers_are_limited_too_unless_they_show_a_key() -> None:

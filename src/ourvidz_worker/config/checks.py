@@ -57,4 +57,6 @@ def contradictions(config: Config) -> list[str]:
     for field in ("drain_timeout_s", "lease_ttl_s", "chat_request_timeout_s", "max_job_attempts"):
         if getattr(config, field) <= 0:
             faults.append(f"{field.upper()} must be above 0")
+    if config.chat_max_waiting < 0:
+        faults.append("CHAT_MAX_WAITING must not be below 0")
     return faults

@@ -71,6 +71,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     job_timeouts: dict[str, float] = {}
     chat_request_timeout_s: float = 90.0
     chat_max_output_tokens: int = 4096
+    chat_max_waiting: int = 64
     wan_max_frames: int = 161
     wan_enhancement_template: str = ""
     reference_fallback: Literal["fail", "fallback"] = "fail"
@@ -161,6 +162,7 @@ SETTINGS: tuple[Setting, ...] = tuple(
         ("job_timeouts", "JOB_TIMEOUT_{TYPE}", "deadline of one job type, such as VIDEO_FAST, s"),
         ("chat_request_timeout_s", "CHAT_REQUEST_TIMEOUT_S", "deadline of one text request"),
         ("chat_max_output_tokens", "CHAT_MAX_OUTPUT_TOKENS", "largest max_tokens accepted"),
+        ("chat_max_waiting", "CHAT_MAX_WAITING", "texts that may wait; more are told to come back"),
         ("wan_max_frames", "WAN_MAX_FRAMES", "longest clip accepted, frames"),
         (
             "wan_enhancement_template",

@@ -33,10 +33,6 @@ from ourvidz_worker.pod.worker_state import WorkerState
 LEAVE_S = 10.0
 """How long a slot waits for its worker to leave a text that nobody wants any more."""
 
-MAX_WAITING = 64
-"""Callers beyond this many are told to come back later (T-8)."""
-
-
 SUMMON_SHARE = 0.5
 """How much of a request's deadline may go by while its model is loaded."""
 
@@ -59,6 +55,8 @@ class Conversation:
     draw_seed: Callable[[], int]
     count: Callable[[str], None]
     summon: Callable[[float], Awaitable[float]] | None = None
+    most_waiting: int = 64
+    """Callers beyond this many are told to come back later (T-8)."""
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[TextPart | TextReply, None]:
         """The text part by part, then the whole reply; closing it cancels the work.
@@ -73,7 +71,8 @@ class Conversation:
         worker = self._ready_worker()
         run = self._run_of(request, self.deadline_s - waited_s)
         pieces = Pieces()
-        working = asyncio.create_task(self._work(worker, run, pieces))
+        asked = worker.slots.ask(PriorityClass.INTERACTIVE)
+        working = asyncio.create_task(self._work(worker, run, asked, pieces))
         working.add_done_callback(lambda _: pieces.end())
         choices: list[TokenChoice] = []
         try:
@@ -84,6 +83,7 @@ class Conversation:
             self.count("requests_served")
         finally:
             await self._end(worker, run, working)
+            worker.slots.give_up(asked)
 
     async def complete(self, request: ChatRequest) -> TextReply:
         """The whole reply; a raw continuation keeps the white space that it begins with."""
@@ -101,7 +101,7 @@ class Conversation:
         worker = self.worker
         if worker is None or worker.state is not WorkerState.READY:
             raise Unavailable("The chat model is not ready now; try again after a short wait.")
-        if worker.slots.waiting >= MAX_WAITING:
+        if not worker.slots.free and worker.slots.waiting >= self.most_waiting:
             raise Unavailable("Too many requests wait for the chat model; try again later.")
         return worker
 
@@ -117,9 +117,11 @@ class Conversation:
             deadline_s=deadline_s,
         )
 
-    async def _work(self, worker: Supervisor, run: Run, pieces: Pieces) -> Outcome:
+    async def _work(
+        self, worker: Supervisor, run: Run, asked: "asyncio.Future[Slot]", pieces: Pieces
+    ) -> Outcome:
         """Run it; once more when it ran out of memory before any text was told (T-9)."""
-        slot, left_s = await self._slot(worker, run.deadline_s)
+        slot, left_s = await self._slot(worker, asked, run.deadline_s)
         run = msgspec.structs.replace(run, deadline_s=left_s)
 
         def watch(report: Report) -> None:
@@ -136,15 +138,15 @@ class Conversation:
         finally:
             slot.release()
 
-    async def _slot(self, worker: Supervisor, deadline_s: float) -> tuple[Slot, float]:
-        """A slot of the worker, and how much of the deadline is left (T-8)."""
-        slot = worker.slots.take_now()
-        if slot is not None:
-            return slot, deadline_s
+    async def _slot(
+        self, worker: Supervisor, asked: "asyncio.Future[Slot]", deadline_s: float
+    ) -> tuple[Slot, float]:
+        """The slot asked for, and how much of the deadline is left (T-8)."""
+        if asked.done():
+            return asked.result(), deadline_s
         begun = self.clock.monotonic()
-        taking = worker.slots.take(PriorityClass.INTERACTIVE)
         try:
-            slot = await within(self.clock, deadline_s, taking)
+            slot = await within(self.clock, deadline_s, worker.slots.granted(asked))
         except TimeoutError:
             raise DeadlinePassed from None
         return slot, deadline_s - (self.clock.monotonic() - begun)

@@ -71,6 +71,11 @@ class Slots:
         """How many callers wait for a slot."""
         return sum(not waiter.future.done() for waiter in self._waiters)
 
+    @property
+    def free(self) -> bool:
+        """True when who asks now has a slot at once."""
+        return self._taken < self._capacity and not self._paused and self.waiting == 0
+
     def open(self, capacity: int) -> None:
         """The worker is ready: give out `capacity` slots."""
         self._generation += 1
@@ -100,37 +105,39 @@ class Slots:
                 waiter.future.set_exception(ModelLoadFailed())
         self._waiters.clear()
 
-    def take_now(self) -> Slot | None:
-        """A slot, if one is free and nobody waits for it.
+    def ask(self, priority: PriorityClass) -> "asyncio.Future[Slot]":
+        """A slot to come, or one that has come at once; who asks is waiting from this call on.
 
-        Raises `ModelLoadFailed` when the worker cannot be had.
-        """
-        if self._refusing:
-            raise ModelLoadFailed
-        if self._paused or self._taken >= self._capacity or self.waiting:
-            return None
-        self._taken += 1
-        return Slot(self, self._generation)
-
-    async def take(self, priority: PriorityClass) -> Slot:
-        """Wait for a slot; a lower class number goes first, then who asked first.
-
-        Raises `ModelLoadFailed` when the worker cannot be had.
+        A lower class number goes first, then who asked first. The one who asked waits for it with
+        `granted`, or calls `give_up`. Raises `ModelLoadFailed` when the worker cannot be had.
         """
         if self._refusing:
             raise ModelLoadFailed
         future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(int(priority), next(self._order), future)
-        heapq.heappush(self._waiters, waiter)
+        heapq.heappush(self._waiters, _Waiter(int(priority), next(self._order), future))
         self._hand_out()
+        return future
+
+    async def granted(self, asked: "asyncio.Future[Slot]") -> Slot:
+        """Wait for what was asked for; who is cancelled meanwhile has given it up."""
         try:
-            return await future
+            return await asked
         except asyncio.CancelledError:
-            if waiter in self._waiters:
-                self._remove(waiter)
-            elif not future.cancelled() and future.exception() is None:
-                future.result().release()
+            self.give_up(asked)
             raise
+
+    async def take(self, priority: PriorityClass) -> Slot:
+        """Ask for a slot and wait for it."""
+        return await self.granted(self.ask(priority))
+
+    def give_up(self, asked: "asyncio.Future[Slot]") -> None:
+        """Wait no more; a slot that has come goes back, unless that was done before."""
+        waiter = next((waiter for waiter in self._waiters if waiter.future is asked), None)
+        if waiter is not None:
+            self._remove(waiter)
+            asked.cancel()
+        elif not asked.cancelled() and asked.exception() is None:
+            asked.result().release()
 
     def give_back(self, generation: int) -> None:
         """Take back a slot that was given out in `generation`."""

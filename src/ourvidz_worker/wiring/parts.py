@@ -291,6 +291,7 @@ def _conversation(
         draw_seed=lambda: 1 + secrets.randbelow(MAX_SEED),
         count=health.count,
         summon=partial(memory.summon, Lane.CHAT),
+        most_waiting=ground.config.chat_max_waiting,
     )
 
 

@@ -90,8 +90,12 @@ def test_a_bad_setting_is_named(
     served: list[Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OURVIDZ_LANE", "image")
+    monkeypatch.setenv("CHAT_MAX_WAITING", "-1")
+    monkeypatch.setenv("LEASE_TTL_S", "0")
     assert run(["up", "--port", "70", "--chat-port", "70"]) == 1
     told = capsys.readouterr().err
     assert "OURVIDZ_LANE is unknown" in told
     assert "must differ" in told
+    assert "CHAT_MAX_WAITING must not be below 0" in told
+    assert "LEASE_TTL_S must be above 0" in told
     assert served == []

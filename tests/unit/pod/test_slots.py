@@ -58,25 +58,27 @@ async def test_who_has_waited_longest_is_not_passed_over_for_ever() -> None:
     assert [number for number, name in enumerate(served) if name == "job"] == [4, 9]
 
 
-async def test_a_free_slot_is_had_at_once_unless_somebody_waits_for_it() -> None:
+async def test_who_asks_has_a_free_slot_at_once_or_waits_from_then_on() -> None:
     slots = Slots()
-    assert slots.take_now() is None
     slots.open(1)
-    only = slots.take_now()
-    assert only is not None
-    assert slots.take_now() is None
-    waiting = await asked(slots, PriorityClass.NORMAL)
-    only.release()
-    assert slots.take_now() is None
-    (await waiting).release()
-    slots.pause()
-    assert slots.take_now() is None
-    slots.resume()
-    assert slots.take_now() is not None
-    assert slots.taken == 1
-    slots.refuse()
-    with pytest.raises(ModelLoadFailed):
-        slots.take_now()
+    free = [slots.free]
+    first = slots.ask(PriorityClass.NORMAL)
+    assert [*free, slots.free] == [True, False]
+    assert first.done()
+    second = slots.ask(PriorityClass.NORMAL)
+    assert (second.done(), slots.waiting, slots.taken) == (False, 1, 1)
+    slots.give_up(first)
+    slots.give_up(first)
+    assert (second.done(), slots.waiting, slots.taken) == (True, 0, 1)
+
+
+async def test_who_gives_up_waits_no_more() -> None:
+    slots = Slots()
+    asked_for = slots.ask(PriorityClass.NORMAL)
+    slots.give_up(asked_for)
+    slots.give_up(asked_for)
+    slots.open(1)
+    assert (slots.waiting, slots.taken, asked_for.cancelled()) == (0, 0, True)
 
 
 async def test_giving_back_twice_or_after_the_worker_changes_nothing() -> None:
