@@ -14,9 +14,9 @@ from ourvidz_worker.domain.errors import AttemptError
 from ourvidz_worker.domain.request import Sampling
 from ourvidz_worker.engines.tensors import FAULT
 
-LIKELIEST = 256
-"""So many tokens are put in order first. Sorting all 49,152 of SmolLM2 takes ten times as long, and
-a draw at temperature 1 falls beyond these once in a few hundred."""
+LIKELIEST = (256, 4096, 1 << 30)
+"""So many tokens are put in order, more only for texts that need them. For 64 texts over the 49,152
+of SmolLM2 that takes 40, 110 and 510 ms on one core."""
 
 CPU = torch.device("cpu")
 
@@ -118,15 +118,22 @@ def draw_all(samplers: Sequence[Sampler], logits: Tensor) -> list[int | AttemptE
 
 def _choose(samplers: Sequence[Sampler], scores: Tensor) -> list[int]:
     """One token for each row of scores, of those that its rules leave."""
-    rules = _Rules.of(samplers, scores.shape[1], scores.device)
-    width = min(scores.shape[1], max(LIKELIEST, rules.largest_k))
-    tokens, is_sure = _pick(scores, rules, width)
-    found: list[int] = tokens.tolist()
-    unsure = [row for row, sure in enumerate(is_sure.tolist()) if not sure]
-    if unsure:
-        again, _ = _pick(scores[unsure], rules.rows(unsure), scores.shape[1])
-        for row, token in zip(unsure, again.tolist(), strict=True):
+    vocabulary = scores.shape[1]
+    rules = _Rules.of(samplers, vocabulary, scores.device)
+    found = [0] * len(samplers)
+    rows = list(range(len(samplers)))
+    for width in LIKELIEST:
+        ordered = min(vocabulary, max(width, rules.largest_k))
+        tokens, is_sure = _pick(scores[rows], rules.rows(rows), ordered)
+        picked = zip(rows, tokens.tolist(), is_sure.tolist(), strict=True)
+        unsure = []
+        for row, token, sure in picked:
             found[row] = token
+            if not sure:
+                unsure.append(row)
+        rows = unsure
+        if not rows:
+            break
     return found
 
 

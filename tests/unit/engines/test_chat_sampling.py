@@ -79,7 +79,7 @@ def test_half_precision_logits_are_widened() -> None:
     assert sampler(temperature=0.0).draw(LOGITS.bfloat16()) == 0
 
 
-WIDE = 2000
+WIDE = 6000
 """A vocabulary of which the likeliest are but a part."""
 
 RULES: tuple[dict[str, Loose], ...] = (
@@ -126,14 +126,15 @@ def by_hand(sampler: Sampler, logits: Tensor) -> int:
 def test_a_draw_is_that_of_the_plain_steps(rules: dict[str, Loose], flat: float) -> None:
     prompt = (5, 6, 7)
     ours, plain = (Sampler(Sampling(**rules), 9, prompt, WIDE) for _ in range(2))
-    beyond = 0
+    furthest = 0
     for logits in wide_logits(40, flat=flat):
         expected = by_hand(plain, logits)
         plain.note(expected)
         assert ours.draw(logits) == expected
-        beyond += int((logits > logits[expected]).sum()) >= LIKELIEST
+        furthest = max(furthest, int((logits > logits[expected]).sum()))
     if flat > 1 and not rules.get("top_k") and rules["temperature"]:
-        assert beyond, "the likeliest alone were never too few"
+        step = LIKELIEST[1] if rules["top_p"] == 1.0 else LIKELIEST[0]
+        assert furthest >= step, "the likeliest alone were always enough"
 
 
 def test_many_texts_draw_as_each_would_alone() -> None:

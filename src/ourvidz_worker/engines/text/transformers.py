@@ -5,6 +5,7 @@ two steps. Its options: `prefill_tokens`, how much of the prompts one step reads
 how much of what ended texts computed is kept for those that begin alike, 0 for nothing.
 """
 
+import atexit
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Condition, Lock, Thread
@@ -78,6 +79,8 @@ class TransformersText:
         tell("warm-up", 0.9)
         self._is_leaving, self._is_resident = False, True
         self._thread.start()
+        # A thread that computes while the interpreter goes away would abort the process.
+        atexit.register(self.close)
         self._warm_up()
         self.park()
         self.wake()
@@ -154,6 +157,7 @@ class TransformersText:
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
+        atexit.unregister(self.close)
         self._batch = self._model = None
 
     # ---- between the threads -----------------------------------------------------------------
