@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import uvicorn
+import uvloop
 from starlette.types import ASGIApp
 
 from ourvidz_worker import __version__
@@ -39,8 +40,11 @@ def serve(config: Config) -> int:
     start_logging(secrets=secrets_of(config))
     for warning in warnings_of(config):
         log.warning("setting", extra={"action": Action.SETTING_DOUBTFUL, "warning": warning})
-    with TemporaryDirectory(prefix="ourvidz-") as sockets:
-        return asyncio.run(_serve(config, Path(sockets)))
+    with (
+        TemporaryDirectory(prefix="ourvidz-") as sockets,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        return runner.run(_serve(config, Path(sockets)))
 
 
 class _Server(uvicorn.Server):
@@ -96,6 +100,7 @@ async def _open(config: Config, parts: Parts, doorways: Sequence[Doorway], signa
 def _options(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http="httptools",
         log_config=None,
         access_log=False,
         server_header=False,
