@@ -136,6 +136,26 @@ async def test_a_key_s_holder_may_talk_as_often_at_once_as_they_like() -> None:
         assert sorted(await asyncio.gather(*others)) == [200] * 8 + [429]
 
 
+async def test_several_texts_of_one_call_count_one_by_one() -> None:
+    """A-6: one call is not a way around the limit."""
+    pod = FakePod()
+    app = pod.app(settings=ApiSettings(version=VERSION, requests_per_minute=6))
+    path, body = "/v1/completions", {"prompt": ["a", "b"], "n": 2}
+    async with client_of(app, key=None) as client, client_of(app) as keyed:
+        assert (await client.post(path, json=body)).status_code == 200
+        for streamed in (False, True):
+            refused = await client.post(path, json=body | {"stream": streamed})
+            assert refused.status_code == 429
+            assert refused.json()["error"]["code"] == "RATE_LIMITED"
+            pod.clock.jump(10)
+        assert (await keyed.post(path, json=body)).status_code == 200
+    assert pod.texts.running == 0
+    app = pod.app(settings=ApiSettings(version=VERSION, concurrent_requests=3))
+    async with client_of(app, key=None) as client:
+        assert (await client.post(path, json=body)).status_code == 429
+        assert (await client.post(path, json=body | {"n": 1})).status_code == 200
+
+
 async def test_a_private_network_s_callers_are_limited_too_unless_they_show_a_key() -> None:
     app = FakePod().app(
         settings=ApiSettings(version=VERSION, auth_mode="open", requests_per_minute=1)

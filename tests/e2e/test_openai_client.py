@@ -205,6 +205,30 @@ def test_raw_texts_are_continued(client: OpenAI) -> None:
     assert client.completions.create(model=MODEL, prompt="x").usage is not None
 
 
+def test_every_way_in_continues_a_text_alike(client: OpenAI, pod: Pod) -> None:
+    """T-6, T-7: the beginning and its continuation make one text, the space between them kept."""
+    begun = "The capital of France is"
+    made = client.completions.create(model="qwen_base", prompt=begun, temperature=0, max_tokens=6)
+    whole = begun + made.choices[0].text
+    assert whole.startswith(f"{begun} Paris")
+    parameters = {"do_sample": False, "max_new_tokens": 6, "return_full_text": True}
+    bodies: dict[str, dict[str, object]] = {
+        "/generate": {"inputs": begun, "parameters": parameters},
+        "/enhance": {"prompt": begun, "config": {"temperature": 0, "max_tokens": 6}},
+    }
+    told = {
+        path: httpx.post(
+            f"http://127.0.0.1:{pod.port}{path}",
+            json=body,
+            headers={"Authorization": f"Bearer {key_of(pod)}"},
+            timeout=60,
+        ).json()
+        for path, body in bodies.items()
+    }
+    assert told["/generate"]["generated_text"] == whole
+    assert told["/enhance"]["enhanced_prompt"] == whole
+
+
 def test_a_request_at_fault_names_its_field(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as model:
         client.chat.completions.create(model="gpt-9", messages=QUESTION)

@@ -1,7 +1,7 @@
 """One address: its methods, and how a request passes from the door to the route."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -39,13 +39,6 @@ class Address:
         credential = site.keys.judge(request.headers)
         check_access(site.settings.auth_mode, row.access, credential)
         call = Call(site=site, request=request, request_id=scope[REQUEST_ID], credential=credential)
-        with self._place(row, call):
+        with call.place() if row.access is Access.INFERENCE else nullcontext():
             reply = await row.handle(call)
             await reply(scope, receive, send)
-
-    def _place(self, row: Row, call: Call) -> AbstractContextManager[None]:
-        """Callers without a key share few places, held until the reply is out (A-6)."""
-        if row.access is not Access.INFERENCE or not call.is_limited:
-            return nullcontext()
-        client = call.request.client
-        return self._site.limit.place(client.host if client else "")

@@ -1,6 +1,7 @@
 """One HTTP request as the routes see it, and the site it came to."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,6 +63,13 @@ class Call:
     def is_limited(self) -> bool:
         """True when the caller showed no valid key (A-6)."""
         return self.credential is not Credential.VALID
+
+    def place(self) -> AbstractContextManager[None]:
+        """One of the few places that callers without a key share (A-6). Raises `RateLimited`."""
+        if not self.is_limited:
+            return nullcontext()
+        client = self.request.client
+        return self.site.limit.place(client.host if client else "")
 
     def name(self, parameter: str) -> str:
         """A part of the path."""

@@ -6,6 +6,7 @@ A caller who leaves cancels the work: every generator of the desk is closed at o
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 
 from starlette.requests import ClientDisconnect
 
@@ -39,15 +40,21 @@ async def write_all(call: Call, requests: Sequence[ChatRequest]) -> list[Written
 async def parts_of_all(
     call: Call, requests: Sequence[ChatRequest]
 ) -> AsyncIterator[tuple[int, TextPart | Written]]:
-    """What comes of several requests at once, each with its request's number."""
+    """What comes of several requests at once, each with its request's number.
+
+    Each request takes a place of its own; the first has that of the call (A-6).
+    """
     if len(requests) == 1:
         async with closing(parts_of(call, requests[0])) as items:
             async for item in items:
                 yield 0, item
         return
-    async with closing(together([parts_of(call, request) for request in requests])) as pairs:
-        async for pair in pairs:
-            yield pair
+    with ExitStack() as places:
+        for _ in requests[1:]:
+            places.enter_context(call.place())
+        async with closing(together([parts_of(call, each) for each in requests])) as pairs:
+            async for pair in pairs:
+                yield pair
 
 
 async def parts_of(call: Call, request: ChatRequest) -> AsyncIterator[TextPart | Written]:
