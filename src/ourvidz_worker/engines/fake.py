@@ -55,6 +55,8 @@ SHARES = {"text_encoder": 0.2, "denoiser": 0.3, "vae": 0.1, "llm": 0.4}
 
 PREVIEW_SIDE = 64
 
+NO_LATENTS = np.zeros(0, np.float32)
+
 Picture = ImageRequest | VideoRequest
 
 
@@ -108,10 +110,12 @@ class FakeEngine:
         )
 
     def begin(self, task: Task) -> FakeWork:
-        """Noise from the seed. Raises `RequestError` for what needs no model."""
+        """Noise from the seed, none for a text. Raises `RequestError` for what needs no model."""
         self._witness.note()
         if not isinstance(task.request, ChatRequest | ImageRequest | VideoRequest):
             raise RequestError("This kind of job needs no model.", field="type")
+        if isinstance(task.request, ChatRequest):
+            return FakeWork(task=task, latents=NO_LATENTS)
         noise = np.random.default_rng(task.seed).standard_normal((4, 8, 8), np.float32)
         return FakeWork(task=task, latents=noise)
 

@@ -74,7 +74,8 @@ def spoken(request: ChatRequest, seed: int, words: int = 0) -> Iterator[str]:
     """
     drawn = seed if request.sampling.temperature > 0 else None
     given = prompt_words(request)
-    chance = np.random.default_rng(list(key_of(request.model, drawn, *given)))
+    key = key_of(request.model, drawn, "\0".join(given))
+    chance = np.random.default_rng(int.from_bytes(key[:8]))
     choice = [*given, *WORDS]
     drawn_words = int(chance.integers(FEWEST_WORDS, MOST_WORDS + 1))
     for index in range(words or drawn_words):

@@ -215,13 +215,14 @@ class Worker:
         if self._engine is None or self._compute is None or self._stop_at is not None:
             self._end(run, failure(run.attempt_id, Unavailable(), stage="load"))
             return
-        log.info("attempt accepted", extra=self._fields(run, Action.ATTEMPT_STARTED))
         gate = AttemptGate(run, self._clock, self._send)
         ports = Ports(engine=self._engine, gate=gate, clock=self._clock, peak_rss=peak_rss_bytes)
         active = _Active(run=run, gate=gate, attempt=run_attempt(run, ports))
         self._active[run.attempt_id] = active
         is_text = isinstance(run.request, ChatRequest)
         self._go_on(active, self._compute, advance_text if is_text else advance)
+        # Afterwards: of many that come at once, none waits for the others' lines.
+        log.info("attempt accepted", extra=self._fields(run, Action.ATTEMPT_STARTED))
 
     def _go_on(
         self,
