@@ -11,7 +11,6 @@ import msgspec
 
 from ourvidz_worker.domain.receipt import Difference
 
-
 CALL_BEGIN, CALL_END = "<tool_call>", "</tool_call>"
 """What a model writes before and after a call: a JSON object with `name` and `arguments`."""
 
