@@ -36,8 +36,7 @@ class LoadFigures(msgspec.Struct, frozen=True, kw_only=True):
     """One load measured. Token counts are the pod's own (`usage`), times the client's.
 
     `first` is the time to the first text, `gap` the time between two pieces, `token` the mean
-    time of a token in each answer. `progress_ratio` compares users when the first of them ends:
-    tokens of the one furthest on over those of the one furthest behind.
+    time of a token in each answer. The ratios compare users at one moment, see `fairness`.
     """
 
     load: ChatLoad
@@ -58,6 +57,7 @@ class LoadFigures(msgspec.Struct, frozen=True, kw_only=True):
     full_length_share: float
     """Share of answers that were as long as allowed."""
     progress_ratio: float
+    pace_ratio: float
 
 
 def figures_of(load: ChatLoad, users: Sequence[Sequence[ChatAnswer]]) -> LoadFigures:
@@ -70,6 +70,7 @@ def figures_of(load: ChatLoad, users: Sequence[Sequence[ChatAnswer]]) -> LoadFig
     prompt = sum(answer.prompt_tokens for answer in whole)
     pieces = sum(len(answer.pieces) for answer in whole)
     ends = [answer.finish_reason == "length" for answer in whole]
+    progress_ratio, pace_ratio = fairness(users)
     return LoadFigures(
         load=load,
         answers=len(whole),
@@ -85,15 +86,34 @@ def figures_of(load: ChatLoad, users: Sequence[Sequence[ChatAnswer]]) -> LoadFig
         token=Spread.of([one.token_s for one in whole if one.token_s is not None]),
         tokens_per_piece=round(tokens / pieces, 3) if pieces else 0.0,
         full_length_share=round(fmean(ends), 3) if ends else 0.0,
-        progress_ratio=round(progress_ratio(users), 3),
+        progress_ratio=round(progress_ratio, 3),
+        pace_ratio=round(pace_ratio, 3),
     )
 
 
-def progress_ratio(users: Sequence[Sequence[ChatAnswer]]) -> float:
-    """Tokens of the user furthest on over those of the one furthest behind, at the first end.
+def fairness(users: Sequence[Sequence[ChatAnswer]]) -> tuple[float, float]:
+    """The user furthest on over the one furthest behind: in tokens, and in tokens a second.
 
-    Who has none yet counts as having one, so that the ratio stays a number.
+    Counted when the first user has had answers of full length, among those who have not ended
+    before: an answer that its model ended early is no unfairness. The pace counts from each
+    answer's first text, so that it leaves the reading of prompts out. Who has no token yet counts
+    as having one, so that the ratios stay numbers.
     """
-    first_end = min(user[-1].ended_at for user in users)
-    come = [sum(answer.tokens_at(first_end) for answer in user) for user in users]
-    return max(1.0, *come) / max(1.0, min(come))
+    ends = [user[-1].ended_at for user in users if user[-1].finish_reason == "length"]
+    moment = min(ends or [user[-1].ended_at for user in users])
+    talking = [user for user in users if user[-1].ended_at >= moment]
+    come = [max(1.0, sum(answer.tokens_at(moment) for answer in user)) for user in talking]
+    paces = [
+        tokens / seconds
+        for tokens, user in zip(come, talking, strict=True)
+        if (seconds := sum(_written_s(answer, moment) for answer in user)) > 0
+    ]
+    pace_ratio = max(paces) / min(paces) if paces else 1.0
+    return max(come) / min(come), pace_ratio
+
+
+def _written_s(answer: ChatAnswer, moment: float) -> float:
+    """How long the text of an answer had been coming."""
+    if not answer.pieces:
+        return 0.0
+    return max(0.0, min(moment, answer.pieces[-1].at) - answer.pieces[0].at)

@@ -98,6 +98,11 @@ class ChatConnection(asyncio.Protocol):
         """False once either side has closed it."""
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def heard(self) -> int:
+        """How often bytes of the present reply have come."""
+        return len(self._arrivals)
+
     async def ask(self, request: bytes) -> list[Arrival]:
         """Send a request; everything that came until its reply was whole.
 

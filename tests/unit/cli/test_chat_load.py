@@ -8,7 +8,7 @@ import pytest
 from tests.unit.client.served_pod import KEY, ServedPod, complete, served
 
 from ourvidz_worker.cli.chat_answers import ChatAnswer, Piece
-from ourvidz_worker.cli.chat_figures import Spread, figures_of, progress_ratio
+from ourvidz_worker.cli.chat_figures import Spread, fairness, figures_of
 from ourvidz_worker.cli.chat_load import ChatLoad, find_words, run_load
 from ourvidz_worker.cli.chat_prompts import ChatPrompts, Turn, words_for
 from ourvidz_worker.cli.chat_wire import Exchange, Target
@@ -96,11 +96,21 @@ def test_figures_are_those_of_the_answers() -> None:
     assert figures.first == Spread(p50=150.0, p95=195.0, p99=199.0, n=2)
     assert figures.gap.n == 6
     assert figures.token.p50 == pytest.approx((100 + 600 / 7) / 2, abs=0.01)
-    # When the fast one ends it has 4 tokens; the slow one has half of its 8.
+    # When the fast one ends it has its 4 tokens, and the slow one half of its 8.
     assert figures.progress_ratio == 1.0
+    assert figures.pace_ratio == pytest.approx((4 / 0.2) / (4 / 0.3))
 
 
 def test_who_is_behind_when_the_first_ends_makes_the_ratio() -> None:
     ahead, behind = an_answer(0.0, 1.0, 2.0, tokens=8), an_answer(0.0, 1.0, 9.0, tokens=8)
-    assert progress_ratio([[ahead], [behind]]) == 2.0
-    assert progress_ratio([[ahead], [an_answer(0.0, 5.0, tokens=8)]]) == 8.0
+    assert fairness([[ahead], [behind]]) == (2.0, 2.0)
+    late = an_answer(0.0, 1.5, 2.0, 9.0, tokens=6)
+    assert fairness([[ahead], [late]]) == (2.0, 1.0)
+    assert fairness([[ahead], [an_answer(0.0, 5.0, tokens=8)]]) == (8.0, 1.0)
+
+
+def test_an_answer_that_its_model_ended_is_nobody_s_lead() -> None:
+    brief = an_answer(0.0, 0.5, tokens=1, reason="stop")
+    ahead, behind = an_answer(0.0, 1.0, 2.0, tokens=8), an_answer(0.0, 1.0, 9.0, tokens=8)
+    assert fairness([[brief], [ahead], [behind]]) == (2.0, 2.0)
+    assert fairness([[brief], [brief]]) == (1.0, 1.0)

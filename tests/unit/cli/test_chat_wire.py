@@ -56,6 +56,7 @@ async def test_a_reply_ends_where_it_says(reply: tuple[bytes, ...]) -> None:
         first = await connection.ask(request)
         assert b"".join(arrival.data for arrival in first) == b"".join(reply)
         assert connection.asked_at == clock.monotonic()
+        assert connection.heard == len(first)
         assert b"".join(a.data for a in await connection.ask(request)) == b"".join(CHUNKED)
         connection.close()
     assert heard == [request, request]
