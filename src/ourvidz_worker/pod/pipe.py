@@ -2,8 +2,8 @@
 
 One ZeroMQ PAIR socket for each incarnation of a worker, bound on a Unix socket in a private
 folder, so that nothing sent to a dead worker ever reaches its successor. Frames are JSON: a
-request carries raw JSON of its caller, which cannot lie inside msgpack. A frame up holds all
-reports that waited, one a line.
+request carries raw JSON of its caller, which cannot lie inside msgpack. A frame holds, one a
+line, all that waited: reports up, and down the commands of one turn of the loop.
 """
 
 import asyncio
@@ -40,6 +40,7 @@ class WorkerPipe:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._descriptor, self._look)
         self._unsent: deque[tuple[bytes, asyncio.Future[None]]] = deque()
+        self._will_look = False
         self._listener: asyncio.Future[None] | None = None
         self._decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
         self._encoder = msgspec.json.Encoder()
@@ -67,13 +68,12 @@ class WorkerPipe:
         """
         if self._socket.closed:
             raise WorkerLost
-        frame = self._encoder.encode(command)
-        if self._unsent or not self._send_now(frame):
-            sent = self._loop.create_future()
-            self._unsent.append((frame, sent))
-            await sent
-        else:
-            self._look()
+        sent = self._loop.create_future()
+        self._unsent.append((self._encoder.encode(command), sent))
+        if not self._will_look:
+            self._will_look = True
+            self._loop.call_soon(self._look)
+        await sent
 
     def close(self) -> None:
         """Unbind; what was not sent is dropped."""
@@ -105,14 +105,15 @@ class WorkerPipe:
             self._listener = None
 
     def _look(self) -> None:
-        """The socket's state has changed: go on with whoever waited for that."""
-        while self._unsent:
-            frame, sent = self._unsent[0]
-            if not sent.done():
-                if not self._send_now(frame):
-                    break
+        """Go on with whoever waits: there are commands, or the socket's state has changed."""
+        self._will_look = False
+        if self._socket.closed:
+            return
+        wanted = [(line, sent) for line, sent in self._unsent if not sent.done()]
+        if not wanted or self._send_now(b"\n".join(line for line, _ in wanted)):
+            self._unsent.clear()
+            for _, sent in wanted:
                 sent.set_result(None)
-            self._unsent.popleft()
         if self._listener is not None and not self._listener.done() and self._has_reports():
             self._listener.set_result(None)
 

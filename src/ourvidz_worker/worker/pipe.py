@@ -3,9 +3,8 @@
 A ZeroMQ PAIR socket connected to the address that the pod has bound; the pod has one such socket
 for each worker. A message is UTF-8 JSON, told apart by its member `message`. JSON, not msgpack, in
 both directions: a request carries what its caller sent along as raw JSON (`msgspec.Raw`), which
-cannot lie inside a msgpack frame. A frame down is one command. A frame up is all reports that
-waited, one a line: many texts at once report thousands of pieces a second, and a frame costs more
-than a piece.
+cannot lie inside a msgpack frame. A frame is all that waited, one message a line: many texts at
+once report thousands of pieces a second, and a frame costs more than a piece.
 """
 
 import os
@@ -37,10 +36,15 @@ def encode_report(report: Report) -> bytes:
     return msgspec.json.encode(report)
 
 
-def decode_command(frame: bytes) -> Command:
-    """One frame as a command. Raises `msgspec.DecodeError`."""
-    command: Command = msgspec.json.decode(frame, type=Command)
-    return command
+_COMMANDS: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+
+
+def decode_commands(frame: bytes) -> list[Command]:
+    """The commands of one frame. Raises `msgspec.DecodeError`, for an empty one too."""
+    commands = _COMMANDS.decode_lines(frame)
+    if not commands:
+        raise msgspec.DecodeError("the frame is empty")
+    return commands
 
 
 class PodPipe:
@@ -129,4 +133,5 @@ class PodPipe:
 
     def _take_all(self, socket: zmq.Socket[bytes]) -> None:
         while socket.poll(0):
-            self._take(decode_command(socket.recv(zmq.NOBLOCK)))
+            for command in decode_commands(socket.recv(zmq.NOBLOCK)):
+                self._take(command)

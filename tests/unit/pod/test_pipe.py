@@ -107,9 +107,20 @@ async def test_commands_wait_for_their_worker_in_order(pipe: WorkerPipe) -> None
     worker = context.socket(zmq.PAIR)
     worker.connect(pipe.address)
     await asyncio.gather(sending[0], sending[2])
-    told = [msgspec.json.decode(await asyncio.to_thread(worker.recv)) for _ in range(2)]
-    assert [command["attempt_id"] for command in told] == ["a", "c"]
+    lines = (await asyncio.to_thread(worker.recv)).split(b"\n")
+    assert [msgspec.json.decode(line)["attempt_id"] for line in lines] == ["a", "c"]
     context.destroy(linger=0)
+
+
+async def test_commands_of_one_turn_go_down_in_one_frame(
+    pipe: WorkerPipe, worker: zmq.Socket[bytes]
+) -> None:
+    await pipe.send(Trim())
+    await asyncio.gather(*(pipe.send(Cancel(attempt_id=f"a{number}")) for number in range(64)))
+    assert await asyncio.to_thread(worker.recv) == msgspec.json.encode(Trim())
+    lines = (await asyncio.to_thread(worker.recv)).split(b"\n")
+    told = [msgspec.json.decode(line)["attempt_id"] for line in lines]
+    assert told == [f"a{number}" for number in range(64)]
 
 
 async def test_last_words_are_waited_for_a_moment(

@@ -24,7 +24,7 @@ from ourvidz_worker.domain.messages import (
     Trim,
 )
 from ourvidz_worker.domain.receipt import Receipt
-from ourvidz_worker.worker.pipe import PodLost, PodPipe, decode_command, encode_report
+from ourvidz_worker.worker.pipe import PodLost, PodPipe, decode_commands, encode_report
 
 WAIT_S = 20.0
 
@@ -83,7 +83,8 @@ def test_commands_come_down_in_order_and_equal(ends: Ends, tmp_path: Path) -> No
         Trim(),
         Drain(grace_s=1.5),
     ]
-    for command in commands:
+    ends.pod.send(b"\n".join(msgspec.json.encode(command) for command in commands[:3]))
+    for command in commands[3:]:
         ends.command(command)
     assert [ends.taken() for _ in commands] == commands
 
@@ -171,7 +172,7 @@ def test_a_frame_that_is_no_command_ends_the_pipe(frame: bytes, ends: Ends) -> N
     assert isinstance(lost, PodLost)
     assert "no command" in lost.reason
     with pytest.raises(msgspec.DecodeError):
-        decode_command(frame)
+        decode_commands(frame)
 
 
 def test_a_report_is_one_line_of_json() -> None:
