@@ -15,7 +15,7 @@ from ourvidz_worker.engines.text.base import Token
 from ourvidz_worker.engines.text.causal import CausalModel
 from ourvidz_worker.engines.text.chances import with_chances
 from ourvidz_worker.engines.text.past import Past
-from ourvidz_worker.engines.text.prefixes import LEAST_TOKENS, Prefixes, shared
+from ourvidz_worker.engines.text.prefixes import LEAST_TOKENS, Prefixes
 from ourvidz_worker.engines.text.schedule import share_out
 from ourvidz_worker.engines.text.writing import Writing
 
@@ -81,24 +81,20 @@ class Batch:
 
     def _read_on(self) -> list[Part]:
         """What to read of the prompts now."""
-        readers = [text for text in self.running if not text.is_written]
-        readers = [
-            text for index, text in enumerate(readers) if self._may_read(text, readers[:index])
-        ]
+        readers: list[Writing] = []
+        for text in [text for text in self.running if not text.is_written]:
+            if text.past or (not self._waits(text, readers) and self._begin(text)):
+                readers.append(text)
         shares = share_out([text.left for text in readers], self._prefill_tokens)
-        parts = []
-        for text, share in zip(readers, shares, strict=True):
-            if share and (text.past or self._begin(text)):
-                parts.append((text, min(share, text.left)))
-        return parts
+        return [part for part in zip(readers, shares, strict=True) if part[1]]
 
-    def _may_read(self, text: Writing, before: Sequence[Writing]) -> bool:
-        """False while an earlier text reads what this one begins with too: it comes for free."""
-        if text.past or not self._reuses:
-            return True
-        if text.twin is None or text.twin not in before:
-            text.twin = next((each for each in before if _has_more(each, text)), None)
-        return text.twin is None or not _has_more(text.twin, text)
+    def _waits(self, text: Writing, readers: Sequence[Writing]) -> bool:
+        """True while an earlier text reads what this one begins with too: it comes for free."""
+        if not self._reuses:
+            return False
+        if text.twin not in readers:
+            text.twin = next((each for each in readers if _has_more(each, text)), None)
+        return text.twin is not None and _has_more(text.twin, text)
 
     def _begin(self, text: Writing) -> bool:
         """Take memory for a text, with what is computed of its prompt; False if there is none."""
@@ -114,12 +110,7 @@ class Batch:
         return True
 
     def _take_room(self, text: Writing) -> None:
-        source, length = self._prefixes.find(text.prompt) if self._reuses else (None, 0)
-        for other in self.running if self._reuses else ():
-            if other.past and (found := _common(other, text)) > length:
-                source, length = other.past, found
-        # The last token is computed anew: what follows it is not kept.
-        length = min(length, len(text.prompt) - 1)
+        source, length = self._ready(text) if self._reuses else (None, 0)
         with foreign_errors():
             past = Past(self._model.shape, text.room)
             if source is not None and length >= LEAST_TOKENS:
@@ -129,6 +120,15 @@ class Batch:
                 text.sampling, text.seed, text.ids, self._model.vocabulary, self._model.device
             )
         text.past = past
+
+    def _ready(self, text: Writing) -> tuple[Past | None, int]:
+        """Who has computed most of the beginning of a text's prompt, and how many tokens."""
+        source, length = self._prefixes.find(text.prompt)
+        for other in self.running:
+            if other.past and (found := _common(other, text)) > length:
+                source, length = other.past, found
+        # The last token is computed anew: what follows it is not kept.
+        return source, min(length, len(text.prompt) - 1)
 
     # ---- one pass ----------------------------------------------------------------------------
 
@@ -183,7 +183,8 @@ class Batch:
     def _make_room(self) -> bool:
         """Give back what can be spared; False when there was nothing."""
         freed = self._prefixes.clear()
-        give_back_caches()
+        if freed:
+            give_back_caches()
         return freed
 
     def _tell(self, text: Writing, token: Drawn) -> None:
@@ -235,11 +236,10 @@ def _with_chances(
 def _common(one: Writing, other: Writing) -> int:
     """How many tokens of the other's prompt the one has computed already."""
     computed = one.past.length if one.past else 0
-    return min(shared(one.prompt, other.prompt), computed)
+    return min(one.prompt.shared(other.prompt), computed)
 
 
 def _has_more(one: Writing, other: Writing) -> bool:
     """True while the one still has to read enough of what both begin with."""
-    both = shared(one.prompt, other.prompt)
-    computed = one.past.length if one.past else 0
-    return both - min(both, computed) >= LEAST_TOKENS
+    both = one.prompt.shared(other.prompt)
+    return both - _common(one, other) >= LEAST_TOKENS

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from ourvidz_worker.domain.errors import ModelLoadFailed
 from ourvidz_worker.engines.device import Foreign
 from ourvidz_worker.engines.text.past import Past, PastShape
 
@@ -115,20 +116,20 @@ class Outline:
         """Note the keys, and compute as for a text without a past."""
         del window
         if key.shape != value.shape:
-            raise ValueError("keys and values of different sizes are not served")
+            raise _unserved("keys and values of different sizes")
         self._keys[layer] = key
         groups = query.shape[1] // key.shape[1]
         keys, values = (each.repeat_interleave(groups, dim=1) for each in (key, value))
         return scaled_dot_product_attention(query, keys, values, is_causal=True, scale=scale)
 
     def shape(self) -> PastShape:
-        """What was found. Raises `ValueError` when the layers keep different things."""
+        """What was found. Raises `ModelLoadFailed` when the layers keep different things."""
         layers = sorted(self._keys)
         if not layers or layers != [*range(len(layers))]:
-            raise ValueError("the layers of this architecture do not all attend")
+            raise _unserved("layers without attention")
         first = self._keys[0]
         if any(key.shape != first.shape for key in self._keys.values()):
-            raise ValueError("the layers of this architecture keep different things")
+            raise _unserved("layers of different sizes")
         return PastShape(
             layers=len(layers),
             heads=first.shape[1],
@@ -141,12 +142,12 @@ class Outline:
 def use_packed_attention(module: Foreign) -> None:
     """Let a model's layers attend through the `packed` argument of its calls.
 
-    Raises `ValueError` for an architecture that brings its own attention.
+    Raises `ModelLoadFailed` for an architecture that brings its own attention.
     """
     AttentionInterface.register(NAME, _attend)
     module.set_attn_implementation(NAME)
     if module.config._attn_implementation != NAME:  # noqa: SLF001 - the library tells it nowhere else
-        raise ValueError("this architecture does not let its attention be replaced")
+        raise _unserved("an attention of its own")
 
 
 def _attend(
@@ -156,15 +157,21 @@ def _attend(
     value: Tensor,
     _mask: Tensor | None,
     *,
-    packed: Attention,
+    packed: Attention | None = None,
     scaling: float | None = None,
     sliding_window: int | None = None,
     **others: Foreign,
 ) -> tuple[Tensor, None]:
     """The library's call: the output is `[1, T, HQ, D]`, and no weights are told."""
-    unserved = [name for name in UNSERVED if others.get(name) is not None]
-    if unserved:
-        raise ValueError(f"attention with {unserved[0]} is not served")
+    if packed is None:
+        raise _unserved("layers that are not told of each other's texts")
+    for name in UNSERVED:
+        if others.get(name) is not None:
+            raise _unserved(f"attention with {name}")
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
     out = packed.attend(module.layer_idx, query, key, value, scale, sliding_window or 0)
     return out.transpose(1, 2), None
+
+
+def _unserved(what: str) -> ModelLoadFailed:
+    return ModelLoadFailed(f"The portable chat engine cannot serve this model: it has {what}.")

@@ -1,27 +1,39 @@
 """What ended texts computed, kept for those that begin alike."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ourvidz_worker.engines.text.past import Past
 
-Ids = NDArray[np.int64]
-"""The ids of a text in order."""
-
 MOST_TEXTS = 256
-"""So many are compared with a prompt that begins; it takes 1 ms."""
+"""So many are compared with a prompt that begins; where all begin alike that takes 1 ms."""
 
 LEAST_TOKENS = 16
 """Computing fewer takes about as long as computing one."""
 
 
-def shared(one: Ids, other: Ids) -> int:
-    """How many ids two texts have in common from their beginning on."""
-    length = min(len(one), len(other))
-    differ = np.flatnonzero(one[:length] != other[:length])
-    return int(differ[0]) if differ.size else length
+class Beginning:
+    """The ids of a text in order, made to be compared with many others."""
+
+    __slots__ = ("head", "ids")
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        """Copies the ids."""
+        self.ids = np.array(ids, dtype=np.int64)
+        self.head = tuple(ids[:LEAST_TOKENS])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def shared(self, other: "Beginning") -> int:
+        """How many ids both begin with; 0 where that is fewer than `LEAST_TOKENS`."""
+        if self.head != other.head or len(self.head) < LEAST_TOKENS:
+            return 0
+        length = min(len(self), len(other))
+        differ = np.flatnonzero(self.ids[:length] != other.ids[:length])
+        return int(differ[0]) if differ.size else length
 
 
 class Prefixes:
@@ -30,15 +42,15 @@ class Prefixes:
     def __init__(self, budget_bytes: int) -> None:
         """With a budget of 0 nothing is kept."""
         self._budget_bytes = budget_bytes
-        self._kept: OrderedDict[int, tuple[Ids, Past]] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[Beginning, Past]] = OrderedDict()
         self._next = 0
         self.size_bytes = 0
 
-    def find(self, ids: Ids) -> tuple[Past | None, int]:
+    def find(self, ids: Beginning) -> tuple[Past | None, int]:
         """The text that begins most like `ids`, and for how many of them."""
         best, length = None, 0
         for key, (kept, _) in self._kept.items():
-            found = shared(ids, kept)
+            found = ids.shared(kept)
             if found > length:
                 best, length = key, found
         if best is None:
@@ -46,12 +58,12 @@ class Prefixes:
         self._kept.move_to_end(best)
         return self._kept[best][1], length
 
-    def keep(self, ids: Ids, past: Past) -> None:
+    def keep(self, ids: Beginning, past: Past) -> None:
         """Take what a text computed, unless a longer one holds it already."""
         if past.size_bytes > self._budget_bytes or len(ids) < LEAST_TOKENS:
             return
         for key, (kept, _) in list(self._kept.items()):
-            common = shared(ids, kept)
+            common = ids.shared(kept)
             if common == len(ids):
                 self._kept.move_to_end(key)
                 return

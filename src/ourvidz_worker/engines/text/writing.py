@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ourvidz_worker.domain.request import Sampling
 from ourvidz_worker.engines.chat_sampling import Sampler
 from ourvidz_worker.engines.text.base import Token, Tokens
 from ourvidz_worker.engines.text.packed import Span
 from ourvidz_worker.engines.text.past import Past
-from ourvidz_worker.engines.text.prefixes import Ids
+from ourvidz_worker.engines.text.prefixes import Beginning
 from ourvidz_worker.engines.text.vllm_stream import VllmStream
 
 ROOM_AHEAD = 64
@@ -26,7 +24,7 @@ class Writing:
         self, ids: Sequence[int], sampling: Sampling, seed: int, stream: VllmStream
     ) -> None:
         """`ids` are the prompt."""
-        self.prompt: Ids = np.array(ids, dtype=np.int64)
+        self.prompt = Beginning(ids)
         self.ids = list(ids)
         self.sampling = sampling
         self.seed = seed
@@ -64,9 +62,9 @@ class Writing:
         if self.past:
             self.past.length += count
 
-    def known(self, length: int) -> Ids:
+    def known(self, length: int) -> Beginning:
         """Its first `length` tokens, prompt and text."""
-        return np.array(self.ids[:length], dtype=np.int64)
+        return Beginning(self.ids[:length])
 
     def put(self, token: Token) -> bool:
         """Write a token down and tell it; True when it was the last that was asked for."""
