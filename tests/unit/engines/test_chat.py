@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from ourvidz_worker.domain.errors import (
     ConfigError,
     InvalidPrompt,
     ModelLoadFailed,
+    OutOfMemory,
     RequestError,
     StopRequested,
 )
@@ -215,6 +217,50 @@ def test_a_text_that_waits_may_be_stopped(tiny: Path, tmp_path: Path) -> None:
         compute(bench.engine, bench.task(ask()), gate)
     assert gate.calls == 5
     assert text_engine(bench).streams[0].is_cancelled
+
+
+def test_many_texts_at_once_are_each_as_it_would_be_alone(chats: Bench, tmp_path: Path) -> None:
+    requests = [
+        ask(Message(role="user", content=f"hello {number}"), temperature=0.8, max_tokens=12)
+        if number % 3
+        else raw(f"a red apple {number}", model="instruct", stop=("the", "a"))
+        for number in range(24)
+    ]
+    alone = [chats.run(request, seed=seed) for seed, request in enumerate(requests)]
+    benches = [Bench(chats.engine, tmp_path / str(number)) for number in range(24)]
+    with ThreadPoolExecutor(24) as threads:
+        running = [
+            threads.submit(bench.run, request, seed=seed)
+            for seed, (bench, request) in enumerate(zip(benches, requests, strict=True))
+        ]
+        crowd = [each.result() for each in running]
+    assert [product.artifacts for product in crowd] == [product.artifacts for product in alone]
+    assert [product.fed for product in crowd] == [product.fed for product in alone]
+    for bench, product in zip(benches, crowd, strict=True):
+        assert bench.gate.text_so_far.strip() == product.artifacts[0].text
+
+
+def test_instruct_and_base_take_turns_unless_there_is_room_for_both(
+    tiny: Path, tmp_path: Path
+) -> None:
+    turns = scripted(tiny, tmp_path / "a", [said(40, finish="stop")], both_resident=False)
+    first, base = text_engine(turns), text_engine(turns, "base_model")
+    assert (first.moves, base.moves) == (["park", "wake"], ["park"])
+    turns.run(raw("hello"))
+    turns.run(ask())
+    assert (first.moves[2:], base.moves[1:]) == (["park", "wake"], ["wake", "park"])
+    both = scripted(tiny, tmp_path / "b", [said(40, finish="stop")])
+    both.run(raw("hello"))
+    assert text_engine(both).moves == text_engine(both, "base_model").moves == []
+
+
+def test_a_model_that_finds_no_room_fails_its_attempt_alone(tiny: Path, tmp_path: Path) -> None:
+    bench = scripted(tiny, tmp_path, [said(40, finish="stop")], both_resident=False)
+    text_engine(bench, "base_model").failures.append(OutOfMemory())
+    with pytest.raises(OutOfMemory):
+        bench.run(raw("hello"))
+    assert bench.run(ask()).facts["active_model_type"] == "instruct"
+    assert bench.run(raw("hello")).facts["active_model_type"] == "base"
 
 
 def test_a_model_of_broken_numbers_fails_to_load(tmp_path: Path) -> None:
