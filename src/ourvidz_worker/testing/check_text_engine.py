@@ -25,7 +25,7 @@ from ourvidz_worker.domain.request import Sampling
 from ourvidz_worker.engines import TextEngine
 from ourvidz_worker.testing.text_reading import Whole, read_ready, read_some, read_whole
 
-LONG = 130
+LONG = 300
 """The length of texts that must not end by themselves."""
 
 FAIR = 1.5

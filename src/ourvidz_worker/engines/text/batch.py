@@ -36,11 +36,16 @@ class Batch:
         ends: Collection[int],
         prefill_tokens: int,
         prefix_bytes: int,
+        cache_bytes: int | None = None,
     ) -> None:
-        """A text ends before any of `ends`; a step reads so many tokens of prompts."""
+        """A text ends before any of `ends`; a step reads so many tokens of prompts.
+
+        Running texts may take `cache_bytes`, as long as they may become; None sets no bound.
+        """
         self._model = model
         self._ends = ends
         self._prefill_tokens = prefill_tokens
+        self._cache_bytes = cache_bytes
         self._reuses = prefix_bytes > 0
         self._prefixes = Prefixes(prefix_bytes)
         self.running: list[Writing] = []
@@ -51,6 +56,13 @@ class Batch:
         """What running and ended texts hold."""
         pasts = [text.past for text in tuple(self.running)]
         return sum(past.size_bytes for past in pasts if past) + self._prefixes.size_bytes
+
+    def has_room(self, text: Writing) -> bool:
+        """False while a text might not fit beside those that run; alone it may always try."""
+        if self._cache_bytes is None or not self.running:
+            return True
+        most = text.most + sum(each.most for each in self.running)
+        return most * self._model.shape.token_bytes <= self._cache_bytes
 
     def join(self, text: Writing) -> None:
         """A text begins; it is read with the next step."""

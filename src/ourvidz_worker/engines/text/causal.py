@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Sequence
 
+import psutil
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -53,6 +54,12 @@ class CausalModel:
     def device(self) -> torch.device:
         """Where it computes."""
         return self._compute.device
+
+    def free_bytes(self) -> int:
+        """The memory that nobody uses where it computes."""
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[0]
+        return int(psutil.virtual_memory().available)
 
     def run(self, spans: Sequence[Span]) -> Tensor:
         """Compute the spans; for each, the logits `[S, V]` for the token after its last.

@@ -19,6 +19,11 @@ class PastShape:
     dtype: torch.dtype
     device: torch.device
 
+    @property
+    def token_bytes(self) -> int:
+        """What one token takes."""
+        return self.layers * 2 * self.heads * self.width * self.dtype.itemsize
+
 
 class Past:
     """Keys and values `[layers, 2, heads, room, width]`; of the room, `length` is computed."""

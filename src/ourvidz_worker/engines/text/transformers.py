@@ -1,8 +1,10 @@
 """The portable text engine: any causal language model of transformers, many texts at once.
 
 One thread computes, step by step (`batch`); what is asked from other threads is taken up between
-two steps. Its options: `prefill_tokens`, how much of the prompts one step reads; `prefix_bytes`,
-how much of what ended texts computed is kept for those that begin alike, 0 for nothing.
+two steps. Its options: `prefill_tokens`, how much of the prompts one step reads; `cache_bytes`, how
+much the texts that run may take, where nothing is set half of what is free after the load;
+`prefix_bytes`, how much of what ended texts computed is kept for those that begin alike, 0 for
+nothing.
 """
 
 import atexit
@@ -48,6 +50,7 @@ class TransformersText:
         self._settings = settings
         self._prefix_bytes = _whole(settings, "prefix_bytes", PREFIX_BYTES, least=0)
         self._prefill_tokens = _whole(settings, "prefill_tokens", 0, least=0)
+        self._cache_bytes = _whole(settings, "cache_bytes", 0, least=0)
         self._model: CausalModel | None = None
         self._batch: Batch | None = None
         self._changed = Condition()
@@ -75,6 +78,8 @@ class TransformersText:
             ends=self._settings.ends,
             prefill_tokens=self._prefill_tokens or PREFILL_TOKENS[model.device.type],
             prefix_bytes=self._prefix_bytes,
+            # A processor's memory has no bound at which an error comes: the process is killed.
+            cache_bytes=self._cache_bytes or model.free_bytes() // 2,
         )
         tell("warm-up", 0.9)
         self._is_leaving, self._is_resident = False, True
@@ -230,6 +235,8 @@ class TransformersText:
     def _admit(self, batch: Batch) -> None:
         free = self._settings.capacity - len(batch.running)
         while free > 0 and self._waiting and not self._is_leaving:
+            if not batch.has_room(self._waiting[0]):
+                return  # nobody overtakes it, so that it does not wait for ever
             batch.join(self._waiting.popleft())
             free -= 1
 

@@ -46,6 +46,11 @@ class Writing:
         return self.past is not None and self.left == 1
 
     @property
+    def most(self) -> int:
+        """How many tokens it may have in the end."""
+        return len(self.prompt) + self.sampling.max_tokens
+
+    @property
     def room(self) -> int:
         """How many tokens it should have room for when it begins."""
         return len(self.ids) + min(self.sampling.max_tokens, ROOM_AHEAD)

@@ -16,6 +16,9 @@ from ourvidz_worker.testing.text_reading import read_ready, read_some, read_whol
 from ourvidz_worker.testing.tiny_models import build_qwen2
 
 LONG = Sampling(max_tokens=400, temperature=0.0)
+ENDLESS = Sampling(max_tokens=100_000, temperature=0.0)
+"""Longer than any test; a tiny model has no bound of its own."""
+
 SHORT = Sampling(max_tokens=5, temperature=0.0)
 PROMPT = (5, 6, 7)
 
@@ -42,8 +45,8 @@ def engine(folder: Path) -> Iterator[TransformersText]:
 
 
 def test_texts_beyond_the_capacity_wait_in_their_order(engine: TransformersText) -> None:
-    running = [engine.add(PROMPT, LONG, seed) for seed in range(4)]
-    first, second = (engine.add(PROMPT, LONG, 9) for _ in range(2))
+    running = [engine.add(PROMPT, ENDLESS, seed) for seed in range(4)]
+    first, second = (engine.add(PROMPT, ENDLESS, 9) for _ in range(2))
     for stream in running:
         read_some(stream)
     assert (first.read(0.0).tokens, second.read(0.0).tokens) == ((), ())
@@ -54,9 +57,28 @@ def test_texts_beyond_the_capacity_wait_in_their_order(engine: TransformersText)
     assert read_some(second)
 
 
+def test_texts_that_might_not_fit_together_wait_in_their_order(folder: Path) -> None:
+    token_bytes = 2 * 2 * 2 * 8 * 4
+    engine = loaded(folder, cache_bytes=token_bytes * 100_020)
+    first = engine.add(PROMPT, ENDLESS, 0)
+    second, large, last = (
+        engine.add(prompt, asked, 0)
+        for prompt, asked in ((PROMPT, SHORT), (tuple(range(300)), ENDLESS), (PROMPT, SHORT))
+    )
+    assert len(read_whole(second).ids) == 5, "100,003 and 8 tokens fit"
+    read_some(first)
+    assert large.read(0.0).tokens == last.read(0.0).tokens == ()
+    first.cancel()
+    assert read_some(large), "alone it may always try"
+    assert last.read(0.0).tokens == (), "and nobody overtook it"
+    large.cancel()
+    assert len(read_whole(last).ids) == 5
+    engine.close()
+
+
 def test_a_text_that_waits_may_be_cancelled(engine: TransformersText) -> None:
-    running = [engine.add(PROMPT, LONG, seed) for seed in range(4)]
-    waiting, late = engine.add(PROMPT, LONG, 9), engine.add(PROMPT, SHORT, 9)
+    running = [engine.add(PROMPT, ENDLESS, seed) for seed in range(4)]
+    waiting, late = engine.add(PROMPT, ENDLESS, 9), engine.add(PROMPT, SHORT, 9)
     waiting.cancel()
     running[0].cancel()
     assert len(read_whole(late).ids) == 5
@@ -65,7 +87,7 @@ def test_a_text_that_waits_may_be_cancelled(engine: TransformersText) -> None:
 
 def test_a_cancelled_text_frees_its_memory_even_in_a_pause(folder: Path) -> None:
     engine = loaded(folder, prefix_bytes=0)
-    stream = engine.add(PROMPT, LONG, 0)
+    stream = engine.add(PROMPT, ENDLESS, 0)
     read_some(stream)
     engine.pause()
     assert engine.footprint().cache_bytes > 0
@@ -113,7 +135,7 @@ def test_parking_waits_for_the_texts_that_run_and_lets_no_other_begin(
 
 
 def test_closing_ends_texts_that_run_and_that_wait(engine: TransformersText) -> None:
-    streams = [engine.add(PROMPT, LONG, seed) for seed in range(6)]
+    streams = [engine.add(PROMPT, ENDLESS, seed) for seed in range(6)]
     read_some(streams[0])
     engine.close()
     for stream in streams:
@@ -144,7 +166,7 @@ def test_a_fault_of_ours_leaves_nobody_waiting(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = loaded(folder)
-    stream = engine.add(PROMPT, LONG, 0)
+    stream = engine.add(PROMPT, ENDLESS, 0)
     read_some(stream)
 
     def break_down(batch: Batch) -> None:
