@@ -21,6 +21,7 @@ import httpx
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from ourvidz_worker.api.call import Side
 from ourvidz_worker.clock import SystemClock
 from ourvidz_worker.config import read_config
 from ourvidz_worker.domain.lane import Lane
@@ -45,6 +46,9 @@ from ourvidz_worker.worker.main import Event, Worker
 from ourvidz_worker.worker.pipe import PodLost, PodPipe
 from ourvidz_worker.worker.threads import real_threads
 
+Clients = Mapping[Side, httpx.AsyncClient]
+"""A client of each port."""
+
 KEY = "the-key-of-the-pod"
 START_S = 60.0
 NONE: Mapping[str, str] = MappingProxyType({})
@@ -55,15 +59,18 @@ MOST_TOKENS = 3
 class OpenPod:
     """Calls of a running pod, and what its text engines were given for them."""
 
-    def __init__(self, portal: BlockingPortal, client: httpx.AsyncClient, doors: "Doors") -> None:
+    def __init__(self, portal: BlockingPortal, clients: "Clients", doors: "Doors") -> None:
         self._portal = portal
-        self._client = client
+        self._clients = clients
         self._doors = doors
         self._numbers = count(1)
 
-    def call(self, path: str, body: Mapping[str, Any], *, status: int = 200) -> httpx.Response:
-        """The reply to a call with a key."""
-        reply = self._portal.call(lambda: self._client.post(path, json=dict(body)))
+    def call(
+        self, path: str, body: Mapping[str, Any], *, status: int = 200, side: Side = "chat"
+    ) -> httpx.Response:
+        """The reply to a call with a key; from any thread."""
+        client = self._clients[side]
+        reply = self._portal.call(lambda: client.post(path, json=dict(body)))
         assert reply.status_code == status, reply.text
         return reply
 
@@ -72,7 +79,7 @@ class OpenPod:
         name = f"job-{next(self._numbers)}"
         self.call("/v1/jobs", {"id": name, "user_id": "u", **job}, status=202)
         for path in (f"/v1/jobs/{name}/events", f"/v1/jobs/{name}"):
-            reply = self._portal.call(self._client.get, path)
+            reply = self._portal.call(self._clients["chat"].get, path)
             assert reply.status_code == 200, reply.text
         view: dict[str, Any] = reply.json()
         return view
@@ -176,14 +183,12 @@ def open_pod(
     }
     with start_blocking_portal("asyncio") as portal:
         running = portal.wrap_async_context_manager(_running(environment, doors))
-        with running as client:
-            yield OpenPod(portal, client, doors)
+        with running as clients:
+            yield OpenPod(portal, clients, doors)
 
 
 @asynccontextmanager
-async def _running(
-    environment: Mapping[str, str], doors: Doors
-) -> AsyncIterator[httpx.AsyncClient]:
+async def _running(environment: Mapping[str, str], doors: Doors) -> AsyncIterator[Clients]:
     class Here(Incarnations):
         """Starts workers in this process."""
 
@@ -199,8 +204,11 @@ async def _running(
         try:
             for worker in parts.workers.values():
                 assert await worker.is_up_within(START_S)
-            async with client_of(parts.chat_app, key=KEY) as client:  # type: ignore[arg-type]
-                yield client
+            async with (
+                client_of(parts.wan_app, key=KEY) as wan,  # type: ignore[arg-type]
+                client_of(parts.chat_app, key=KEY) as chat,  # type: ignore[arg-type]
+            ):
+                yield {"wan": wan, "chat": chat}
         finally:
             await parts.crew.stop(grace_s=10.0)
             await crew

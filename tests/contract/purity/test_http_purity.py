@@ -7,8 +7,10 @@ from tests.contract.purity.conftest import Family
 from tests.contract.purity.forms import (
     ALL,
     BEGINNINGS,
+    COMPLETIONS,
     CONVERSATIONS,
     FLAGS,
+    RAW_COMPLETIONS,
     RAWS,
     TALKS,
     Form,
@@ -143,6 +145,39 @@ def test_the_bounds_of_sampling_pass_unchanged(family: Family, form: Form) -> No
         family.pod.call(form.path, form.body(words_for(form), **asked))
         for _, given in family.pod.passed():
             assert given.sampling == sampling(**asked)
+
+
+@pytest.mark.parametrize("form", ALL, ids=str)
+def test_the_other_port_tells_the_same(family: Family, form: Form) -> None:
+    """H-2, T-2: whichever port is called."""
+    body = form.body(words_for(form), seed=3)
+    family.pod.call(form.path, body)
+    chat = passed_in_order(family)
+    family.pod.call(form.path, body, side="wan")
+    assert passed_in_order(family) == chat
+    assert len(chat) == form.texts
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "expected"),
+    [
+        (COMPLETIONS, {"logprobs": True}, {"logprobs": 0}),
+        (COMPLETIONS, {"logprobs": True, "top_logprobs": 20}, {"logprobs": 20}),
+        (COMPLETIONS, {"logprobs": False}, {}),
+        (COMPLETIONS, {"max_completion_tokens": 9, "max_tokens": 5}, {"max_tokens": 9}),
+        (RAW_COMPLETIONS, {"logprobs": 3}, {"logprobs": 3}),
+        (RAW_COMPLETIONS, {"stop": "one"}, {"stop": ("one",)}),
+    ],
+)
+def test_openai_s_own_fields(
+    family: Family, path: str, asked: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """2.4, T-1: chances are asked for, and nothing else changes."""
+    is_chat = path == COMPLETIONS
+    words = {"messages": HELLO} if is_chat else {"prompt": "hello world"}
+    family.pod.call(path, words | asked)
+    ((_, given),) = family.pod.passed()
+    assert given.sampling == sampling(**{"max_tokens": 512 if is_chat else 16} | expected)
 
 
 def test_do_sample_false_is_greedy_and_no_more(family: Family) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ class Beside:
     pod: OpenPod
     words: dict[str, Words]
     models: dict[str, Library]
+
+    @property
+    def beginning(self) -> str:
+        """The mark that Base's tokenizer puts before a text."""
+        return "<s>" if "<s>" in self.words["base"].markers.values() else ""
 
     def text(self, name: str, pieces: list[Piece]) -> str:
         """What the model says behind ids made by hand, without control tokens or outer space."""
@@ -69,6 +75,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenPod]:
 @pytest.mark.parametrize("turns", CONVERSATIONS.values(), ids=CONVERSATIONS.keys())
 def test_a_greedy_answer_is_the_library_s(beside: Beside, turns: list[Turn]) -> None:
     """T-1, T-2, T-5: in every form of a conversation."""
+    beside.pod.passed()
     expected = beside.text("instruct", chatml(turns))
     body = {"messages": turns, "max_tokens": TOKENS, "temperature": 0}
     for path in ("/chat", "/generate", "/enhance"):
@@ -87,8 +94,7 @@ def test_a_greedy_answer_is_the_library_s(beside: Beside, turns: list[Turn]) -> 
 @pytest.mark.parametrize("text", BEGINNINGS.values(), ids=BEGINNINGS.keys())
 def test_a_greedy_continuation_is_the_library_s(beside: Beside, text: str) -> None:
     """T-1, T-5, T-6, T-7."""
-    beginning = "<s>" if "<s>" in beside.words["base"].markers.values() else ""
-    expected = beside.text("base", raw(text, beginning=beginning))
+    expected = beside.text("base", raw(text, beginning=beside.beginning))
     asked = {"inputs": text, "parameters": {"max_new_tokens": TOKENS, "do_sample": False}}
     assert beside.pod.call("/generate", asked).json()["generated_text"] == expected
     config = {"max_tokens": TOKENS, "temperature": 0}
@@ -99,6 +105,24 @@ def test_a_greedy_continuation_is_the_library_s(beside: Beside, text: str) -> No
         "/v1/completions", {"prompt": text, "max_tokens": TOKENS, "temperature": 0}
     ).json()
     assert told["choices"][0]["text"].strip() == expected
+
+
+def test_texts_written_side_by_side_do_not_mix(beside: Beside) -> None:
+    """T-9, P-1: each caller gets the answer to his own words, whatever runs beside."""
+    beside.pod.passed()
+    orders: list[tuple[str, dict[str, Any], str]] = []
+    for turns in list(CONVERSATIONS.values())[:8]:
+        body = {"messages": turns, "max_tokens": TOKENS, "temperature": 0}
+        orders.append(("/chat", body, beside.text("instruct", chatml(turns))))
+    beginning = beside.beginning
+    for text in list(BEGINNINGS.values())[:4]:
+        config = {"max_new_tokens": TOKENS, "do_sample": False}
+        expected = beside.text("base", raw(text, beginning=beginning))
+        orders.append(("/generate", {"inputs": text, "parameters": config}, expected))
+    with ThreadPoolExecutor(len(orders)) as threads:
+        replies = list(threads.map(lambda order: beside.pod.call(order[0], order[1]), orders))
+    assert [each.json()["response"] for each in replies] == [text for _, _, text in orders]
+    assert len(beside.pod.passed()) == len(orders)
 
 
 @pytest.mark.xfail(strict=True, reason="broken bytes before a character split over tokens break it")
