@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 BROKEN = "\ufffd"
 """What a decoder gives for bytes that are no whole character (yet)."""
 
-MAX_PARTS = 4
-"""A character of UTF-8 has at most four bytes, hence at most four tokens."""
+MOST_BROKEN = 3
+"""So many broken characters at the end may still become a whole one: a character of UTF-8 has at
+most four bytes, hence at most four tokens, and some decoders give a mark for each."""
 
 Decode = Callable[[list[int]], str]
 """From ids to text, without control tokens."""
@@ -28,6 +29,7 @@ class TextStream:
         self._ids: list[int] = []
         self._base = 0
         self._read = 0
+        self._taken = 0
         self._raw = ""
         self._shown = 0
         self.stopped = False
@@ -55,14 +57,15 @@ class TextStream:
         return self._show(len(self._raw))
 
     def _extend(self, *, final: bool) -> None:
-        before = self._decode(self._ids[self._base : self._read])
         now = self._decode(self._ids[self._base :])
-        waiting = len(self._ids) - self._read
-        if now.endswith(BROKEN) and waiting < MAX_PARTS and not final:
-            return
-        new = now[len(before) :]
-        self._base, self._read = self._read, len(self._ids)
-        self._append(new)
+        whole = now if final else now[: len(now) - _broken(now)]
+        self._append(whole[self._taken :])
+        self._taken = max(self._taken, len(whole))
+        if len(whole) == len(now):
+            # Every character is whole: what comes is decoded behind the tokens since the last
+            # such place alone, for some decoders need a token before it.
+            self._base, self._read = self._read, len(self._ids)
+            self._taken = len(self._decode(self._ids[self._base :]))
 
     def _append(self, new: str) -> None:
         longest = max(map(len, self._stops), default=1)
@@ -90,3 +93,8 @@ class TextStream:
             return ""
         self._shown = until
         return self._raw[begin:until]
+
+
+def _broken(text: str) -> int:
+    """How many last characters of a text may still become another."""
+    return min(len(text) - len(text.rstrip(BROKEN)), MOST_BROKEN)

@@ -125,7 +125,6 @@ def test_texts_written_side_by_side_do_not_mix(beside: Beside) -> None:
     assert len(beside.pod.passed()) == len(orders)
 
 
-@pytest.mark.xfail(strict=True, reason="broken bytes before a character split over tokens break it")
 def test_broken_bytes_do_not_break_the_character_behind_them(tmp_path: Path) -> None:
     """T-5: the text is the decoded output, however it comes."""
     tokenizer = Words.of(build_qwen(tmp_path / "qwen")).tokenizer

@@ -49,6 +49,21 @@ def test_bytes_that_are_no_text_are_shown_as_the_decoder_has_them(data: bytes) -
     assert "".join(pieces) == found.text
 
 
+def test_a_decoder_that_marks_every_byte_of_a_broken_character() -> None:
+    """As SentencePiece's does with its byte pieces."""
+
+    def marks(ids: list[int]) -> str:
+        try:
+            return bytes(ids).decode()
+        except UnicodeDecodeError:
+            return "\ufffd" * len(ids)
+
+    found = TextStream(marks, ())
+    pieces = [found.add(byte) for byte in "🎉ゆ🎉".encode()]
+    assert [piece for piece in pieces if piece] == ["🎉", "ゆ", "🎉"]
+    assert found.end() == ""
+
+
 def test_a_character_is_shown_when_it_is_whole() -> None:
     _, pieces = stream("a🎉b")
     assert pieces == ["a", "", "", "", "🎉", "b", ""]
