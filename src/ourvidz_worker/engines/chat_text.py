@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 BROKEN = "\ufffd"
 """What a decoder gives for bytes that are no whole character (yet)."""
 
-MOST_BROKEN = 3
-"""So many broken characters at the end may still become a whole one: a character of UTF-8 has at
-most four bytes, hence at most four tokens, and some decoders give a mark for each."""
+MAX_PARTS = 4
+"""A character of UTF-8 has at most four bytes, hence at most four tokens."""
 
 Decode = Callable[[list[int]], str]
 """From ids to text, without control tokens."""
@@ -58,10 +57,15 @@ class TextStream:
 
     def _extend(self, *, final: bool) -> None:
         now = self._decode(self._ids[self._base :])
-        whole = now if final else now[: len(now) - _broken(now)]
+        whole = now
+        if now.endswith(BROKEN) and not final:
+            if len(self._ids) - self._read < MAX_PARTS:
+                return
+            # Some bytes before belong to no character; the last may still begin one.
+            whole = now[:-1]
         self._append(whole[self._taken :])
         self._taken = max(self._taken, len(whole))
-        if len(whole) == len(now):
+        if whole is now:
             # Every character is whole: what comes is decoded behind the tokens since the last
             # such place alone, for some decoders need a token before it.
             self._base, self._read = self._read, len(self._ids)
@@ -93,8 +97,3 @@ class TextStream:
             return ""
         self._shown = until
         return self._raw[begin:until]
-
-
-def _broken(text: str) -> int:
-    """How many last characters of a text may still become another."""
-    return min(len(text) - len(text.rstrip(BROKEN)), MOST_BROKEN)
