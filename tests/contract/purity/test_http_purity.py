@@ -209,9 +209,9 @@ def test_flags_change_nothing_at_the_door(family: Family, form: Form) -> None:
 def test_the_oldest_turns_go_whole_and_only_when_asked(family: Family, form: Form) -> None:
     """T-3, P-3: never a system turn, never the last user turn, never a part of one."""
     context = 2048
-    turns = [turn("system", "be brief")]
-    turns += [turn(role, "word " * 150) for role in ("user", "assistant") * 5]
-    turns += [turn("user", "the question"), turn("assistant", "so")]
+    turns = [turn("assistant", "yes?"), turn("system", "be brief"), turn("user", "hello")]
+    turns += [turn("user", "the question"), turn("system", "go on")]
+    turns += [turn("assistant", f"{number} {'word ' * 150}") for number in range(10)]
     whole = len(family.instruct.ids(chatml(turns)))
     assert whole > context
     refused = family.pod.call(form.path, form.body(turns, max_tokens=100), status=422)
@@ -219,10 +219,10 @@ def test_the_oldest_turns_go_whole_and_only_when_asked(family: Family, form: For
     assert family.pod.passed() == [], "what is refused is not fed"
     if form.path != "/v1/chat/completions":
         assert refused.json()["code"] == "INVALID_PROMPT"
-    kept = turns
+    kept = [turns[1], *turns[3:]]  # the first answer and the first question go first
     while len(family.instruct.ids(chatml(kept))) + 100 > context:
-        kept = [kept[0], *kept[2:]]
-    assert len(turns) - len(kept) in range(1, 10)
+        kept = [*kept[:3], *kept[4:]]
+    assert len(kept) in range(5, 13)
     family.pod.call(form.path, form.body(turns, max_tokens=100) | {"truncate": "oldest"})
     check(family, form, chatml(kept))
 
