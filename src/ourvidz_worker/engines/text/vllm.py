@@ -23,7 +23,7 @@ from ourvidz_worker.domain.errors import (
 )
 from ourvidz_worker.domain.request import Sampling
 from ourvidz_worker.engines.tensors import FAULT
-from ourvidz_worker.engines.text.base import Footprint, Token
+from ourvidz_worker.engines.text.base import Footprint, Token, Tokens
 from ourvidz_worker.engines.text.settings import TextSettings
 from ourvidz_worker.engines.text.vllm_child import NO_MEMORY, NO_MEMORY_SIGN
 from ourvidz_worker.engines.text.vllm_library import Library, open_library
@@ -35,7 +35,7 @@ from ourvidz_worker.engines.text.vllm_options import (
     visible_devices,
 )
 from ourvidz_worker.engines.text.vllm_sampling import sampling_arguments, tokens_of
-from ourvidz_worker.engines.text.vllm_stream import VllmStream
+from ourvidz_worker.engines.text.vllm_stream import VllmStream, joined
 from ourvidz_worker.engines.text.vllm_weights import weights_bytes
 
 Result = TypeVar("Result")
@@ -55,6 +55,11 @@ WARM_UPS = (
 
 WARM_UP_IDS = tuple(range(1, 17))
 SECOND_LOOK = Sampling(max_tokens=1, temperature=0.0, logprobs=0)
+
+CROWD = 16
+"""Beside fewer texts than these each token is told at once."""
+
+MOST_AT_ONCE = 4
 
 _OUT_OF_MEMORY = re.compile(rf"{NO_MEMORY_SIGN}|Failed core proc.*: {NO_MEMORY}\b")
 
@@ -247,6 +252,8 @@ class VllmText:
         if task is not None:
             self._running.add(task)
         written: list[int] = []
+        held: list[Tokens] = []
+        wanted = 1  # the first is told as soon as it comes
         doubt = Doubt()
         async for output in self._generate(ids, arguments):
             part = tokens_of(output, arguments["logprobs"])
@@ -255,7 +262,18 @@ class VllmText:
             written.extend(token.id for token in part.tokens)
             if doubt.rises(part.tokens):
                 await self._look_again((*ids, *written)[: self._context - 1])
-            stream.put(part)
+            held.append(part)
+            if part.finish or len(held) >= wanted:
+                stream.put(joined(held))
+                held, wanted = [], self._several()
+
+    def _several(self) -> int:
+        """How many steps of a text are told at once.
+
+        In a crowd, waking a thread for each token of each text costs more than all the rest; four
+        steps of 64 texts are 34 ms.
+        """
+        return min(MOST_AT_ONCE, 1 + (len(self._running) - 1) // CROWD)
 
     async def _look_again(self, ids: Sequence[int]) -> None:
         if not are_numbers(await self._drawn(ids, SECOND_LOOK)):

@@ -1,11 +1,19 @@
 """One text on its way out of vLLM: written by the event loop's thread, read by another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Literal
 
 from ourvidz_worker.domain.errors import OurvidzError
-from ourvidz_worker.engines.text.base import Token, Tokens
+from ourvidz_worker.engines.text.base import Tokens
+
+
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    """Several parts of one text, in order, as one."""
+    return Tokens(
+        tokens=tuple(token for part in parts for token in part.tokens),
+        finish=parts[-1].finish if parts else None,
+        cached=max((part.cached for part in parts), default=0),
+    )
 
 
 class VllmStream:
@@ -31,15 +39,11 @@ class VllmStream:
         self._raise_error()
         if self._ended:
             return Tokens(cached=self._cached)
-        tokens: list[Token] = []
-        finish: Literal["stop", "length"] | None = None
-        for part in self._arrived(timeout_s):
-            tokens.extend(part.tokens)
-            finish = part.finish
-            self._cached = max(self._cached, part.cached)
-        if not tokens:
+        told = joined(self._arrived(timeout_s))
+        self._cached = max(self._cached, told.cached)
+        if not told.tokens:
             self._raise_error()
-        return Tokens(tokens=tuple(tokens), finish=finish, cached=self._cached)
+        return Tokens(tokens=told.tokens, finish=told.finish, cached=self._cached)
 
     def cancel(self) -> None:
         """End the text; see `TokenStream.cancel`."""

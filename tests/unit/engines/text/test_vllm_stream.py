@@ -6,7 +6,7 @@ import pytest
 
 from ourvidz_worker.domain.errors import AttemptError, WorkerLost
 from ourvidz_worker.engines.text.base import Token, Tokens
-from ourvidz_worker.engines.text.vllm_stream import VllmStream
+from ourvidz_worker.engines.text.vllm_stream import VllmStream, joined
 
 LONG_S = 60.0
 
@@ -83,3 +83,13 @@ def test_many_texts_keep_their_tokens_in_order_between_threads() -> None:
     for reader in readers:
         reader.join(LONG_S)
     assert read == [list(range(length))] * texts
+
+
+def test_several_steps_of_a_text_are_one_part() -> None:
+    """A crowd's tokens are told a few at a time; none is lost, and the end is the last one's."""
+    first = Tokens(tokens=(Token(id=1),), cached=16)
+    last = Tokens(tokens=(Token(id=2), Token(id=3)), finish="stop")
+    assert joined([first, last]) == Tokens(
+        tokens=(Token(id=1), Token(id=2), Token(id=3)), finish="stop", cached=16
+    )
+    assert joined([]) == Tokens()
