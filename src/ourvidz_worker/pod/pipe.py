@@ -27,7 +27,8 @@ class WorkerPipe:
 
     The loop watches the socket's descriptor itself: `zmq.asyncio` costs a future and several
     looks at the socket for each frame. The descriptor tells of each change only once (libzmq,
-    ZMQ_FD), so reading goes on until there is nothing, and a send is followed by a look.
+    ZMQ_FD), and whatever is done to the socket may use that up, for the other direction too. So
+    reading goes on until there is nothing, and after each step whoever still waits is looked at.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
@@ -55,7 +56,7 @@ class WorkerPipe:
         """True when reports lie ready, or come within a moment."""
         try:
             async with asyncio.timeout(LAST_WORDS_S):
-                while not self._has_reports():
+                while not self._state() & zmq.POLLIN:
                     await self._listen()
         except TimeoutError:
             return False
@@ -70,9 +71,7 @@ class WorkerPipe:
             raise WorkerLost
         sent = self._loop.create_future()
         self._unsent.append((self._encoder.encode(command), sent))
-        if not self._will_look:
-            self._will_look = True
-            self._loop.call_soon(self._look)
+        self._look_soon()
         await sent
 
     def close(self) -> None:
@@ -94,6 +93,7 @@ class WorkerPipe:
             except zmq.Again:
                 break
             reports += self._decoder.decode_lines(frame)
+        self._look_soon()
         return reports
 
     async def _listen(self) -> None:
@@ -104,25 +104,31 @@ class WorkerPipe:
         finally:
             self._listener = None
 
+    def _look_soon(self) -> None:
+        if self._unsent and not self._will_look:
+            self._will_look = True
+            self._loop.call_soon(self._look)
+
     def _look(self) -> None:
         """Go on with whoever waits: there are commands, or the socket's state has changed."""
         self._will_look = False
         if self._socket.closed:
             return
-        wanted = [(line, sent) for line, sent in self._unsent if not sent.done()]
-        if not wanted or self._send_now(b"\n".join(line for line, _ in wanted)):
-            self._unsent.clear()
-            for _, sent in wanted:
-                sent.set_result(None)
-        if self._listener is not None and not self._listener.done() and self._has_reports():
+        state = self._state()
+        if self._unsent and state & zmq.POLLOUT:
+            self._send_all()
+            state = self._state()
+        if self._listener is not None and not self._listener.done() and state & zmq.POLLIN:
             self._listener.set_result(None)
 
-    def _send_now(self, frame: bytes) -> bool:
-        try:
-            self._socket.send(frame, zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        return True
+    def _send_all(self) -> None:
+        wanted = [(line, sent) for line, sent in self._unsent if not sent.done()]
+        self._unsent.clear()
+        if wanted:
+            self._socket.send(b"\n".join(line for line, _ in wanted), zmq.NOBLOCK)
+        for _, sent in wanted:
+            sent.set_result(None)
 
-    def _has_reports(self) -> bool:
-        return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN)
+    def _state(self) -> int:
+        """What the socket is ready for now; the one call that never looks at old news."""
+        return int(self._socket.get(zmq.EVENTS))

@@ -28,6 +28,12 @@ RUN = Run(
 )
 
 
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """Both loops: the tests' usual one, and the pod's."""
+    return "asyncio", {"use_uvloop": request.param}
+
+
 @pytest.fixture
 async def pipe(tmp_path: Path) -> AsyncIterator[WorkerPipe]:
     context = zmq.Context()
