@@ -63,10 +63,10 @@ def _chat_engine(config: Config) -> str:
     """vLLM needs a card and is not part of the base install; without either, the portable one."""
     if config.chat_engine != "auto":
         return config.chat_engine
-    wants_card = config.device.startswith("cuda") or (
-        not config.device.startswith("cpu") and NvmlMeter.is_there(card_of(config))
-    )
-    return "chat_vllm" if wants_card and find_spec("vllm") else "chat_transformers"
+    if find_spec("vllm") is None or config.device.startswith("cpu"):
+        return "chat_transformers"
+    has_card = config.device.startswith("cuda") or NvmlMeter.is_there(card_of(config))
+    return "chat_vllm" if has_card else "chat_transformers"
 
 
 def _options(config: Config, lane: Lane, *, is_twin: bool) -> Options:

@@ -8,6 +8,7 @@ import pytest
 from ourvidz_worker.config import Config
 from ourvidz_worker.domain.errors import ConfigError
 from ourvidz_worker.domain.lane import Lane
+from ourvidz_worker.residency.nvml import NvmlMeter
 from ourvidz_worker.wiring import models
 from ourvidz_worker.wiring.models import engine_of, settings_of
 
@@ -33,7 +34,7 @@ def test_without_a_device_named_the_driver_is_asked(
     card: bool, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models, "find_spec", lambda name: object())
-    monkeypatch.setattr(models.NvmlMeter, "is_there", lambda name: card)
+    monkeypatch.setattr(NvmlMeter, "is_there", lambda name: card)
     assert engine_of(Config(), Lane.CHAT) == engine
 
 
