@@ -18,7 +18,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="messa
 
     That of a text, which leaves no files, need not exist.
     `references` maps a role (`reference`, `first`, `last`, `image`) to a checked picture file in
-    the spool directory. `deadline_s` is the time in work the attempt may take.
+    the spool directory. `deadline_s` is the time in work the attempt may take. Of a quiet one
+    nobody asks how far it is.
     """
 
     attempt_id: str
@@ -28,6 +29,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="messa
     spool: str
     deadline_s: float
     references: dict[str, str] = {}
+    quiet: bool = False
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag="cancel", tag_field="message"):

@@ -30,6 +30,7 @@ class Action(StrEnum):
     DELIVERY_BROKE = "delivery_broke"
     DEVICE_LOST = "device_lost"
     DEVICE_STATUS = "device_status"
+    ENGINE_LOST = "engine_lost"
     FILES_LEFT_BEHIND = "files_left_behind"
     ELEMENT_BURIED = "element_buried"
     ELEMENT_DROPPED = "element_dropped"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ourvidz_worker.clock import Clock
-from ourvidz_worker.domain.errors import OurvidzError, StopRequested
+from ourvidz_worker.domain.errors import OurvidzError, StopRequested, WorkerLost
 from ourvidz_worker.domain.messages import Computed, Outcome, Run
 from ourvidz_worker.engines import Engine, Task
 from ourvidz_worker.telemetry.log import Action
@@ -31,7 +31,9 @@ Attempt = Generator[Computed, None, Outcome]
 
 
 def run_attempt(run: Run, ports: Ports) -> Attempt:
-    """Run one request once: a Run command in, exactly one Outcome out, on every path.
+    """Run one request once: a Run command in, exactly one Outcome out, on every path but one.
+
+    Raises `WorkerLost` when the engine has lost a process of its own that it cannot do without.
 
     Up to `yield` it computes on the device. What follows is work for the CPU alone: it may go on
     in another thread, while the next attempt computes.
@@ -54,6 +56,8 @@ def run_attempt(run: Run, ports: Ports) -> Attempt:
         return account.finished(product)
     except StopRequested as stop:
         return account.stopped(stop)
+    except WorkerLost:
+        raise  # the engine's own process is gone: the worker ends, and whoever waits is told so
     except OurvidzError as error:
         return account.failed(error)
     except Exception as error:  # border 1 of 3

@@ -75,6 +75,8 @@ class AttemptGate:
         """Count a step and ask; report at most ten times a second, but each first and last."""
         self.steps_done += 1
         self.ask()
+        if self._run.quiet:
+            return
         now = self._asked_at
         due = now - self._told_at >= PROGRESS_EVERY_S
         if not due and self._told_stage == stage and step < steps:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from ourvidz_worker.clock import Clock
-from ourvidz_worker.domain.errors import ModelLoadFailed, OurvidzError, Unavailable
+from ourvidz_worker.domain.errors import ModelLoadFailed, OurvidzError, Unavailable, WorkerLost
 from ourvidz_worker.domain.messages import (
     Beat,
     Cancel,
@@ -47,7 +47,7 @@ from ourvidz_worker.worker.threads import Threads
 log = logging.getLogger(__name__)
 
 BEAT_EVERY_S = 1.0
-DRAINED, LOAD_FAILED, POD_LOST = 0, 3, 4
+DRAINED, LOAD_FAILED, POD_LOST, ENGINE_LOST = 0, 3, 4, 5
 """Exit codes."""
 
 
@@ -241,6 +241,10 @@ class Worker:
         if future.cancelled():
             # It never began this part, so its own border could not see the stop.
             self._end(active.run, stopped(attempt_id, active.gate.reason or "cancelled"))
+            return
+        if isinstance(lost := future.exception(), WorkerLost):
+            log.error("engine lost", exc_info=lost, extra={"action": Action.ENGINE_LOST})
+            self.exit_code = ENGINE_LOST
             return
         result = future.result()  # what is no `Exception` ends the process, and so is seen
         if isinstance(result, Computed):

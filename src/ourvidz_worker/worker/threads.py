@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Event
 
 ENCODERS = 2
 """A clip takes 0.9 s of one core, a batch of six pictures 0.2 s: two keep up with any device."""
@@ -23,7 +24,13 @@ def real_threads() -> Threads:
     """Real threads."""
 
     def compute(capacity: int) -> Executor:
-        return ThreadPoolExecutor(capacity, thread_name_prefix="compute")
+        executor = ThreadPoolExecutor(capacity, thread_name_prefix="compute")
+        # Started now, not while the first callers wait.
+        all_asked = Event()
+        for _ in range(capacity):
+            executor.submit(all_asked.wait)
+        all_asked.set()
+        return executor
 
     return Threads(
         load=ThreadPoolExecutor(1, thread_name_prefix="load"),

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.unit.worker.worker_parts import make_run, only
 
@@ -17,10 +18,11 @@ from ourvidz_worker.worker.gate import AttemptGate
 class Opened:
     """An open gate in its one stage, with the clock and what it has sent."""
 
-    def __init__(self, folder: Path, *, deadline_s: float = 1e9) -> None:
+    def __init__(self, folder: Path, *, deadline_s: float = 1e9, quiet: bool = False) -> None:
         self.clock = FakeClock()
         self.sent: list[Report] = []
-        self.run = make_run(folder, deadline_s=deadline_s)
+        run = make_run(folder, deadline_s=deadline_s)
+        self.run = msgspec.structs.replace(run, quiet=quiet)
         self.gate = AttemptGate(self.run, self.clock, self.sent.append)
         self.gate.open()
         self.gate.enter(Stage(name="denoise", components=(), run=lambda work, _: work, share=1.0))
@@ -52,6 +54,17 @@ def test_progress_says_how_far_and_how_long(opened: Opened) -> None:
     assert told == Progress(
         attempt_id="a1", stage="denoise", step=1, steps=4, fraction=0.25, eta_s=6.0
     )
+
+
+def test_of_a_quiet_attempt_no_progress_is_told_and_it_still_stops(tmp_path: Path) -> None:
+    quiet = Opened(tmp_path, quiet=True)
+    quiet.gate.step("generate", 1, 2)
+    quiet.gate.text("a word", 1)
+    assert [type(each).__name__ for each in quiet.sent] == ["TextPiece"]
+    assert quiet.gate.steps_done == 1
+    quiet.gate.stop("cancelled")
+    with pytest.raises(StopRequested):
+        quiet.gate.step("generate", 2, 2)
 
 
 def test_each_stage_tells_its_first_and_last_step(opened: Opened) -> None:

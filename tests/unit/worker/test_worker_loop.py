@@ -17,7 +17,7 @@ from tests.unit.worker.worker_parts import (
     only,
 )
 
-from ourvidz_worker.domain.errors import ModelLoadFailed
+from ourvidz_worker.domain.errors import ModelLoadFailed, WorkerLost
 from ourvidz_worker.domain.messages import (
     Beat,
     Cancel,
@@ -36,7 +36,7 @@ from ourvidz_worker.domain.messages import (
 )
 from ourvidz_worker.engines import Engine
 from ourvidz_worker.testing.clock import FakeClock
-from ourvidz_worker.worker.main import DRAINED, LOAD_FAILED, POD_LOST, Event, Worker
+from ourvidz_worker.worker.main import DRAINED, ENGINE_LOST, LOAD_FAILED, POD_LOST, Event, Worker
 from ourvidz_worker.worker.pipe import PodLost
 from ourvidz_worker.worker.threads import real_threads
 
@@ -296,6 +296,19 @@ def test_patience_ends_at_the_next_beat_or_the_end_of_the_grace(tmp_path: Path) 
     bench.take(make_run(tmp_path))
     bench.take(Drain(grace_s=0.1))
     assert bench.worker.patience_s() == pytest.approx(0.1)
+
+
+def test_without_its_engine_s_process_a_worker_ends(tmp_path: Path) -> None:
+    """Whoever waits is told by the end of the process, as of any other worker that was lost."""
+
+    def lose() -> None:
+        raise WorkerLost
+
+    bench = Bench(ScriptedEngine(stage=lambda gate: lose()))
+    bench.take(make_run(tmp_path))
+    bench.compute()
+    assert bench.worker.exit_code == ENGINE_LOST
+    assert bench.outcomes() == []
 
 
 def test_without_its_pod_a_worker_ends(tmp_path: Path) -> None:
