@@ -115,6 +115,7 @@ class Conversation:
             seed=self.draw_seed() if seed is None else seed,
             spool=str(self.spool / attempt_id),
             deadline_s=deadline_s,
+            quiet=True,
         )
 
     async def _work(
@@ -154,6 +155,7 @@ class Conversation:
     async def _end(self, worker: Supervisor, run: Run, working: "asyncio.Task[Outcome]") -> None:
         """Stop what still runs, and wait until the worker has left it."""
         if working.done():
+            await asyncio.gather(working, return_exceptions=True)  # nobody may have asked for it
             return
         await worker.cancel(run.attempt_id)
         if worker.holds(run.attempt_id):
