@@ -27,7 +27,7 @@ from ourvidz_worker.engines.text.base import Footprint
 from ourvidz_worker.engines.text.batch import Batch
 from ourvidz_worker.engines.text.causal import CausalModel, load_causal
 from ourvidz_worker.engines.text.settings import TextSettings
-from ourvidz_worker.engines.text.vllm_stream import VllmStream
+from ourvidz_worker.engines.text.stream import BufferedStream
 from ourvidz_worker.engines.text.writing import Writing
 
 PREFILL_TOKENS = {"cpu": 128, "cuda": 1024}
@@ -55,7 +55,7 @@ class TransformersText:
         self._batch: Batch | None = None
         self._changed = Condition()
         self._moves = Lock()
-        self._texts: dict[VllmStream, Writing] = {}
+        self._texts: dict[BufferedStream, Writing] = {}
         self._waiting: deque[Writing] = deque()
         self._cancelled: list[Writing] = []
         self._is_computing = False
@@ -90,12 +90,12 @@ class TransformersText:
         self.park()
         self.wake()
 
-    def add(self, ids: Sequence[int], sampling: Sampling, seed: int) -> VllmStream:
+    def add(self, ids: Sequence[int], sampling: Sampling, seed: int) -> BufferedStream:
         """Begin a text; see `TextEngine.add`. Raises `WorkerLost` when the engine is closed.
 
         Beyond the capacity it waits for its turn; while the engine is parked, until it wakes.
         """
-        stream = VllmStream(self._cancel)
+        stream = BufferedStream(self._cancel)
         text = Writing(ids, sampling, seed, stream)
         with self._changed:
             if self._is_closed or self._batch is None:
@@ -167,7 +167,7 @@ class TransformersText:
 
     # ---- between the threads -----------------------------------------------------------------
 
-    def _cancel(self, stream: VllmStream) -> None:
+    def _cancel(self, stream: BufferedStream) -> None:
         with self._changed:
             text = self._texts.get(stream)
             if text is not None:

@@ -25,6 +25,7 @@ from ourvidz_worker.domain.request import Sampling
 from ourvidz_worker.engines.tensors import FAULT
 from ourvidz_worker.engines.text.base import Footprint, Token, Tokens
 from ourvidz_worker.engines.text.settings import TextSettings
+from ourvidz_worker.engines.text.stream import BufferedStream, joined
 from ourvidz_worker.engines.text.vllm_child import NO_MEMORY, NO_MEMORY_SIGN
 from ourvidz_worker.engines.text.vllm_library import Library, open_library
 from ourvidz_worker.engines.text.vllm_loop import LoopThread
@@ -35,7 +36,6 @@ from ourvidz_worker.engines.text.vllm_options import (
     visible_devices,
 )
 from ourvidz_worker.engines.text.vllm_sampling import sampling_arguments, tokens_of
-from ourvidz_worker.engines.text.vllm_stream import VllmStream, joined
 from ourvidz_worker.engines.text.vllm_weights import weights_bytes
 
 Result = TypeVar("Result")
@@ -83,7 +83,7 @@ class VllmText:
         self._names = itertools.count(1)
         self._moves = Lock()
         self._awake = asyncio.Event()
-        self._texts: dict[VllmStream, asyncio.Task[None]] = {}
+        self._texts: dict[BufferedStream, asyncio.Task[None]] = {}
         self._running: set[asyncio.Task[Any]] = set()
         self._weights_bytes = self._host_bytes = 0
         self._paused = self._parked = self._closing = False
@@ -112,12 +112,12 @@ class VllmText:
             self._call(self._warm_up(), ModelLoadFailed)
             undo.pop_all()
 
-    def add(self, ids: Sequence[int], sampling: Sampling, seed: int) -> VllmStream:
+    def add(self, ids: Sequence[int], sampling: Sampling, seed: int) -> BufferedStream:
         """Begin a text; see `TextEngine.add`. Raises `RequestError`, `WorkerLost`."""
         if self._engine is None or self._closing or self._engine.errored:
             raise WorkerLost
         arguments = sampling_arguments(sampling, seed, self._settings.ends)
-        stream = VllmStream(self._cancel)
+        stream = BufferedStream(self._cancel)
         self._loop.post(self._begin, stream, tuple(ids), arguments)
         return stream
 
@@ -200,7 +200,7 @@ class VllmText:
         if shown is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = shown  # noqa: TID251 - and nowhere else
 
-    def _cancel(self, stream: VllmStream) -> None:
+    def _cancel(self, stream: BufferedStream) -> None:
         if self._loop.is_running:
             self._loop.post(self._end, stream)
 
@@ -223,17 +223,19 @@ class VllmText:
             if not are_numbers(tokens):
                 raise ModelLoadFailed(NO_NUMBERS)
 
-    def _begin(self, stream: VllmStream, ids: tuple[int, ...], arguments: dict[str, Any]) -> None:
+    def _begin(
+        self, stream: BufferedStream, ids: tuple[int, ...], arguments: dict[str, Any]
+    ) -> None:
         task = asyncio.get_running_loop().create_task(self._write(stream, ids, arguments))
         self._texts[stream] = task
         task.add_done_callback(lambda done: self._ended(stream, done))
 
-    def _end(self, stream: VllmStream) -> None:
+    def _end(self, stream: BufferedStream) -> None:
         task = self._texts.get(stream)
         if task is not None:
             task.cancel()
 
-    def _ended(self, stream: VllmStream, task: asyncio.Task[None]) -> None:
+    def _ended(self, stream: BufferedStream, task: asyncio.Task[None]) -> None:
         del self._texts[stream]
         self._running.discard(task)
         if task.cancelled():
@@ -244,7 +246,7 @@ class VllmText:
             stream.close(self._ours(error, AttemptError))
 
     async def _write(
-        self, stream: VllmStream, ids: tuple[int, ...], arguments: dict[str, Any]
+        self, stream: BufferedStream, ids: tuple[int, ...], arguments: dict[str, Any]
     ) -> None:
         """Write one text into its stream, from its first token to its last."""
         await self._awake.wait()

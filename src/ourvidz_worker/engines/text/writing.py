@@ -8,7 +8,7 @@ from ourvidz_worker.engines.text.base import Token, Tokens
 from ourvidz_worker.engines.text.packed import Span
 from ourvidz_worker.engines.text.past import Past
 from ourvidz_worker.engines.text.prefixes import Beginning
-from ourvidz_worker.engines.text.vllm_stream import VllmStream
+from ourvidz_worker.engines.text.stream import BufferedStream
 
 ROOM_AHEAD = 64
 """Room taken for what is to come; a longer text grows into more."""
@@ -21,7 +21,7 @@ class Writing:
     """
 
     def __init__(
-        self, ids: Sequence[int], sampling: Sampling, seed: int, stream: VllmStream
+        self, ids: Sequence[int], sampling: Sampling, seed: int, stream: BufferedStream
     ) -> None:
         """`ids` are the prompt."""
         self.prompt = Beginning(ids)

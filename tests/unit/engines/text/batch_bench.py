@@ -11,7 +11,7 @@ from ourvidz_worker.engines import Tokens
 from ourvidz_worker.engines.device import Compute
 from ourvidz_worker.engines.text.batch import Batch
 from ourvidz_worker.engines.text.causal import CausalModel
-from ourvidz_worker.engines.text.vllm_stream import VllmStream
+from ourvidz_worker.engines.text.stream import BufferedStream
 from ourvidz_worker.engines.text.writing import Writing
 from ourvidz_worker.testing.tiny_models import randomise
 
@@ -61,7 +61,7 @@ class BatchBench:
     def begin(self, ids: Sequence[int], *, seed: int = 0, **asked: Loose) -> Writing:
         """A greedy text of 8 tokens, unless asked otherwise."""
         sampling = Sampling(**{"max_tokens": 8, "temperature": 0.0, **asked})
-        text = Writing(ids, sampling, seed, VllmStream(lambda stream: None))
+        text = Writing(ids, sampling, seed, BufferedStream(lambda stream: None))
         self.batch.join(text)
         return text
 

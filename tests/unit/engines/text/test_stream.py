@@ -6,7 +6,7 @@ import pytest
 
 from ourvidz_worker.domain.errors import AttemptError, WorkerLost
 from ourvidz_worker.engines.text.base import Token, Tokens
-from ourvidz_worker.engines.text.vllm_stream import VllmStream, joined
+from ourvidz_worker.engines.text.stream import BufferedStream, joined
 
 LONG_S = 60.0
 
@@ -15,8 +15,8 @@ def part(*ids: int, **rest: object) -> Tokens:
     return Tokens(tokens=tuple(Token(id=each) for each in ids), **rest)  # type: ignore[arg-type]
 
 
-def new_stream() -> VllmStream:
-    return VllmStream(lambda _stream: None)
+def new_stream() -> BufferedStream:
+    return BufferedStream(lambda _stream: None)
 
 
 def test_a_read_returns_all_that_came_since_the_last_one() -> None:
@@ -50,8 +50,8 @@ def test_an_error_comes_after_the_tokens_before_it_and_stays() -> None:
 
 
 def test_a_cancelled_text_makes_no_reader_wait() -> None:
-    asked: list[VllmStream] = []
-    stream = VllmStream(asked.append)
+    asked: list[BufferedStream] = []
+    stream = BufferedStream(asked.append)
     stream.cancel()
     assert asked == [stream]
     stream.close()

@@ -1,4 +1,4 @@
-"""One text on its way out of vLLM: written by the event loop's thread, read by another."""
+"""One text on its way out of an engine: written by the thread that computes, read by another."""
 
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
@@ -16,7 +16,7 @@ def joined(parts: Sequence[Tokens]) -> Tokens:
     )
 
 
-class VllmStream:
+class BufferedStream:
     """The `TokenStream` of one text.
 
     A queue in C, because 7,500 tokens a second pass through the process that reads them all.
@@ -24,7 +24,7 @@ class VllmStream:
 
     __slots__ = ("_cached", "_cancel", "_ended", "_error", "_inbox")
 
-    def __init__(self, cancel: Callable[["VllmStream"], None]) -> None:
+    def __init__(self, cancel: Callable[["BufferedStream"], None]) -> None:
         """`cancel` ends the text in the engine; it may be called twice, and after the end."""
         self._cancel = cancel
         self._inbox: SimpleQueue[Tokens | OurvidzError | None] = SimpleQueue()
