@@ -35,6 +35,9 @@ from ourvidz_worker.testing.pod_process import PodProcess
 CLOCK = SystemClock()
 START_S = 300.0
 LOOK_EVERY_S = 0.002
+PATIENCE_S = 600.0
+"""Many texts on few cores take longer than a caller is usually given."""
+
 LEAVE_AFTER = 3
 """Pieces that a caller hears before leaving."""
 
@@ -76,7 +79,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--cancels", type=int, default=20)
     parser.add_argument("--short", type=int, default=5000, help="short texts, fake engine")
     chosen = parser.parse_args(arguments)
-    load = ChatLoad(users=chosen.users, tokens_in=TOKENS_IN, tokens_out=chosen.tokens)
+    load = ChatLoad(
+        users=chosen.users, tokens_in=TOKENS_IN, tokens_out=chosen.tokens, patience_s=PATIENCE_S
+    )
     with tempfile.TemporaryDirectory() as folder:
         with pocket_pod(Path(folder) / "pocket", chosen.users + 1) as pod:
             talks = asyncio.run(measure_talks(pod, load))
@@ -98,7 +103,11 @@ def main(arguments: Sequence[str]) -> int:
 def pocket_pod(folder: Path, capacity: int) -> Iterator[PodProcess]:
     """A pod with the pocket chat model and so many texts at once."""
     options = msgspec.json.encode({"capacity": capacity}).decode()
-    variables = {"OURVIDZ_CHAT_ENGINE": "chat_transformers", "OURVIDZ_CHAT_OPTIONS": options}
+    variables = {
+        "OURVIDZ_CHAT_ENGINE": "chat_transformers",
+        "OURVIDZ_CHAT_OPTIONS": options,
+        "CHAT_REQUEST_TIMEOUT_S": str(PATIENCE_S),
+    }
     with started(folder, variables, ["--pocket"]) as pod:
         yield pod
 

@@ -14,14 +14,12 @@ from ourvidz_worker.domain.errors import AttemptError
 
 ROUTE = "/v1/chat/completions"
 
-PATIENCE_S = 150.0
-"""A pod ends a text at 90 s (T-8); one that has said nothing by now is broken."""
-
 
 class ChatLoad(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked: `users` at once, `requests` from each, one after another.
 
-    Lengths in tokens. `extra` are further members of each body.
+    Lengths in tokens. `extra` are further members of each body. A pod ends a text at its
+    deadline, by default 90 s (T-8); an answer that is not whole after `patience_s` counts as none.
     """
 
     users: int
@@ -31,6 +29,7 @@ class ChatLoad(msgspec.Struct, frozen=True, kw_only=True):
     mix: Mix = "distinct"
     model: str = "qwen_instruct"
     extra: dict[str, object] = {}
+    patience_s: float = 150.0
 
     def body(self, turns: list[Turn], seed: int, tokens_out: int | None = None) -> bytes:
         """One question, as JSON."""
@@ -53,7 +52,7 @@ async def find_words(target: Target, load: ChatLoad, clock: Clock) -> int:
 
     async def size_of(turns: list[Turn]) -> int:
         request = target.request(ROUTE, load.body(turns, seed=1, tokens_out=1))
-        answer = read_answer(await _exchange(connection, request, clock))
+        answer = read_answer(await _exchange(connection, request, load.patience_s, clock))
         if answer.failure or not answer.prompt_tokens:
             code = answer.failure or "NO_USAGE"
             raise AttemptError("The pod does not answer the first question.", code=code)
@@ -90,7 +89,7 @@ async def run_load(
         for question in questions:
             if not connection.is_open:
                 connection = await ChatConnection.connect(target, clock)
-            heard.append(await _exchange(connection, question, clock))
+            heard.append(await _exchange(connection, question, load.patience_s, clock))
             tell(heard[-1])
         connection.close()
         return heard
@@ -107,10 +106,12 @@ async def run_load(
     return [[read_answer(exchange) for exchange in heard] for heard in talks]
 
 
-async def _exchange(connection: ChatConnection, request: bytes, clock: Clock) -> Exchange:
+async def _exchange(
+    connection: ChatConnection, request: bytes, patience_s: float, clock: Clock
+) -> Exchange:
     """Ask once; a broken connection and a silent pod are told as failures."""
     try:
-        arrivals = await within(clock, PATIENCE_S, connection.ask(request))
+        arrivals = await within(clock, patience_s, connection.ask(request))
     except ConnectionError:
         return Exchange(connection.asked_at or clock.monotonic(), [], "CONNECTION_LOST")
     except TimeoutError:

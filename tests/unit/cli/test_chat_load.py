@@ -74,6 +74,16 @@ def test_failures_are_counted_by_code(pod: ServedPod) -> None:
         asyncio.run(find_words(target, load, SystemClock()))
 
 
+def test_a_pod_that_says_nothing_is_waited_for_no_longer_than_patience(pod: ServedPod) -> None:
+    async def held() -> list[list[ChatAnswer]]:
+        load = ChatLoad(users=1, requests=2, patience_s=0.05)
+        return await run_load(Target.of(pod.url, KEY), load, 4, SystemClock())
+
+    pod.pod.texts.hold = asyncio.Event()
+    ((first, second),) = asyncio.run(held())
+    assert (first.failure, second.failure) == ("NO_ANSWER", "NO_ANSWER")
+
+
 def an_answer(asked_at: float, *pieces: float, tokens: int, reason: str = "length") -> ChatAnswer:
     return ChatAnswer(
         asked_at=asked_at,
