@@ -8,7 +8,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from ourvidz_worker.domain.errors import ModelLoadFailed
+from ourvidz_worker.domain.errors import InvalidPrompt, ModelLoadFailed
 from ourvidz_worker.engines.device import Foreign, foreign_errors
 
 _UNREACHABLE = "\uf8ff\uf8ff{}\uf8ff"
@@ -31,16 +31,29 @@ class PlainText:
         hide_control_tokens(pipeline)
         with foreign_errors(ModelLoadFailed):
             self._tokenizer = Tokenizer.from_str(json.dumps(pipeline))
+        self._unknown = unknown_bytes(pipeline)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of `text`, with nothing before or after."""
+        """The ids of `text`, with nothing before or after.
+
+        Raises `InvalidPrompt` for a character that the model has no token for: dropped in silence,
+        another text than the caller's would be executed (P-3).
+        """
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if self._unknown and not self._unknown.isdisjoint(text.encode()):
+            self._refuse_what_is_lost(text, ids)
         return ids
 
     def ends(self, text: str) -> list[int]:
         """Where in `text` each token ends, in characters."""
         encoded = self._tokenizer.encode(text, add_special_tokens=False)
         return [end for _, end in encoded.offsets]
+
+    def _refuse_what_is_lost(self, text: str, ids: list[int]) -> None:
+        if self._tokenizer.decode(ids, skip_special_tokens=False) == text:
+            return  # its bytes lie inside tokens of several
+        lost = next(each for each in text if not self._unknown.isdisjoint(each.encode()))
+        raise InvalidPrompt(f"The model has no token for the character U+{ord(lost):04X}.")
 
 
 class TokenBytes:
@@ -76,6 +89,17 @@ def byte_alphabet() -> dict[str, int]:
     return {chr(byte): byte for byte in visible} | {
         chr(0x100 + index): byte for index, byte in enumerate(hidden)
     }
+
+
+def unknown_bytes(pipeline: dict[str, Any]) -> frozenset[int]:
+    """The bytes that a byte-level vocabulary lacks, and whose characters it would drop."""
+    model = pipeline["model"]
+    if model["type"] != "BPE" or model.get("byte_fallback") or model.get("unk_token"):
+        return frozenset()
+    if "ByteLevel" not in json.dumps(pipeline.get("pre_tokenizer")):
+        return frozenset()
+    alphabet = byte_alphabet()
+    return frozenset(byte for piece, byte in alphabet.items() if piece not in model["vocab"])
 
 
 def hide_control_tokens(pipeline: dict[str, Any]) -> None:

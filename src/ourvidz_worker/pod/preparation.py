@@ -18,7 +18,7 @@ from ourvidz_worker.domain.job_types import (
     JobType,
 )
 from ourvidz_worker.domain.messages import Failed
-from ourvidz_worker.domain.request import ImageRequest, Request, VideoRequest
+from ourvidz_worker.domain.request import ChatRequest, ImageRequest, Request, VideoRequest
 from ourvidz_worker.pod.ending import failure_of
 from ourvidz_worker.pod.fallback import allows, facts_of, is_reason
 
@@ -177,7 +177,13 @@ def references_of(request: Request) -> dict[str, str]:
 
 def seed_of(request: Request) -> int | None:
     """The seed the caller chose; 0 is a seed."""
-    return request.seed if isinstance(request, ImageRequest | VideoRequest) else None
+    match request:
+        case ImageRequest() | VideoRequest():
+            return request.seed
+        case ChatRequest():
+            return request.sampling.seed
+        case _:
+            return None
 
 
 def deadline_of(

@@ -143,7 +143,6 @@ def test_flags_of_a_chat_job_change_nothing(family: Family, kind: str) -> None:
     assert (flagged.ids, flagged.sampling) == (plain.ids, plain.sampling)
 
 
-@pytest.mark.xfail(strict=True, reason="a chat job's seed is replaced by its lease's")
 @pytest.mark.parametrize("seed", [0, 3])
 def test_the_seed_of_a_chat_job_is_the_one_used(qwen: Family, seed: int) -> None:
     """J-1, P-2: as over HTTP, and 0 is a seed."""

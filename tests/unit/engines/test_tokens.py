@@ -1,13 +1,14 @@
 """Text is encoded as plain text, whatever control token it imitates."""
 
 import hashlib
+import re
 
 import pytest
 from tests.unit.engines.engine_bench import Loose
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from ourvidz_worker.domain.errors import ModelLoadFailed
+from ourvidz_worker.domain.errors import InvalidPrompt, ModelLoadFailed
 from ourvidz_worker.engines.tokens import PlainText, TokenBytes, byte_alphabet, ids_digest
 from ourvidz_worker.testing.tiny_tokenizers import (
     CORPUS,
@@ -49,6 +50,21 @@ def test_ordinary_text_has_the_ids_the_model_knows(name: str) -> None:
     plain = PlainText(tokenizer)
     for text in CORPUS:
         assert plain.encode(text) == tokenizer(text, add_special_tokens=False).input_ids
+
+
+def test_a_character_without_a_token_is_refused_not_dropped() -> None:
+    """P-3: a byte-level vocabulary that lacks bytes would leave them out in silence."""
+    known = [piece for piece, byte in byte_alphabet().items() if byte not in {0x04, 0xF1}]
+    vocabulary = {piece: index for index, piece in enumerate(known)}
+    backend = Tokenizer(models.BPE(vocabulary, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    fast: Loose = PreTrainedTokenizerFast
+    plain = PlainText(fast(tokenizer_object=backend))
+    assert plain.encode("a é\n") == [vocabulary[piece] for piece in ("a", "Ġ", "Ã", "©", "Ċ")]
+    for text, named in (("a\x04b", "U+0004"), ("\U00040000", "U+40000")):
+        with pytest.raises(InvalidPrompt, match=re.escape(named)):
+            plain.encode(text)
 
 
 def test_a_digest_is_over_decimal_ids_with_commas() -> None:
