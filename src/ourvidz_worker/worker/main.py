@@ -107,6 +107,7 @@ class Worker:
         self._engine: Engine[Any] | None = None
         self._compute: Executor | None = None
         self._active: dict[str, _Active] = {}
+        self._unnoted: list[Run] = []
         self._steps_of_ended = 0
         self._beat_at = clock.monotonic()
         self._stop_at: float | None = None
@@ -173,6 +174,10 @@ class Worker:
     def _next_event(self) -> Event | None:
         """The next event; None when it is time to look at the clock again."""
         try:
+            return self._inbox.get_nowait()
+        except Empty:
+            self._note_accepted()
+        try:
             return self._inbox.get(timeout=self.patience_s())
         except Empty:
             return None
@@ -221,8 +226,13 @@ class Worker:
         self._active[run.attempt_id] = active
         is_text = isinstance(run.request, ChatRequest)
         self._go_on(active, self._compute, advance_text if is_text else advance)
-        # Afterwards: of many that come at once, none waits for the others' lines.
-        log.info("attempt accepted", extra=self._fields(run, Action.ATTEMPT_STARTED))
+        self._unnoted.append(run)
+
+    def _note_accepted(self) -> None:
+        """Log what was accepted, in a quiet moment: of many that come at once none waits for it."""
+        for run in self._unnoted:
+            log.info("attempt accepted", extra=self._fields(run, Action.ATTEMPT_STARTED))
+        self._unnoted.clear()
 
     def _go_on(
         self,
@@ -255,6 +265,7 @@ class Worker:
 
     def _end(self, run: Run, outcome: Outcome) -> None:
         """The one place that sends an outcome; only a good one leaves files."""
+        self._note_accepted()
         active = self._active.pop(run.attempt_id, None)
         self._steps_of_ended += active.gate.steps_done if active else 0
         if not isinstance(outcome, Finished):
