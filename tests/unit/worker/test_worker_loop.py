@@ -1,5 +1,6 @@
 """The main loop, its threads moved by hand and its clock a fake one."""
 
+import logging
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -162,6 +163,24 @@ def test_the_next_run_computes_while_the_files_of_the_last_are_written(tmp_path:
     bench.encode()
     assert [type(each) for each in bench.outcomes()] == [Finished, Finished]
     assert (tmp_path / "a1" / "0.png").exists()
+
+
+def test_every_attempt_is_logged_from_its_beginning_to_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """O-8: however many come at once, and however soon they end."""
+    bench = Bench()
+    with caplog.at_level(logging.INFO):
+        for name in ("a1", "a2"):
+            bench.take(make_run(tmp_path, name, TALK))
+        bench.compute()
+    told = [
+        (vars(record)["attempt_id"], record.msg)
+        for record in caplog.records
+        if hasattr(record, "attempt_id")
+    ]
+    assert sorted(told[:2]) == [("a1", "attempt accepted"), ("a2", "attempt accepted")]
+    assert sorted(told[2:]) == [("a1", "attempt ended"), ("a2", "attempt ended")]
 
 
 def test_a_text_ends_in_the_thread_that_computed_it(tmp_path: Path) -> None:
