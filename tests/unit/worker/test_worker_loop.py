@@ -14,11 +14,12 @@ from tests.unit.worker.worker_parts import (
     Hands,
     ScriptedEngine,
     fake_engine,
+    lose_engine,
     make_run,
     only,
 )
 
-from ourvidz_worker.domain.errors import ModelLoadFailed, WorkerLost
+from ourvidz_worker.domain.errors import ModelLoadFailed
 from ourvidz_worker.domain.messages import (
     Beat,
     Cancel,
@@ -319,11 +320,7 @@ def test_patience_ends_at_the_next_beat_or_the_end_of_the_grace(tmp_path: Path) 
 
 def test_without_its_engine_s_process_a_worker_ends(tmp_path: Path) -> None:
     """Whoever waits is told by the end of the process, as of any other worker that was lost."""
-
-    def lose() -> None:
-        raise WorkerLost
-
-    bench = Bench(ScriptedEngine(stage=lambda gate: lose()))
+    bench = Bench(ScriptedEngine(stage=lose_engine))
     bench.take(make_run(tmp_path))
     bench.compute()
     assert bench.worker.exit_code == ENGINE_LOST

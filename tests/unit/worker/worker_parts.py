@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ourvidz_worker.domain.errors import OurvidzError
+from ourvidz_worker.domain.errors import OurvidzError, WorkerLost
 from ourvidz_worker.domain.messages import Description, Report, Run
 from ourvidz_worker.domain.request import (
     ChatRequest,
@@ -67,6 +67,11 @@ def make_run(
 
 def fake_engine(**options: str | int | float | bool) -> Engine[Any]:
     return make_engine("fake", EngineSettings(options=options))
+
+
+def lose_engine(_gate: Gate) -> None:
+    """A stage in which the engine's own process dies."""
+    raise WorkerLost
 
 
 class HandExecutor(Executor):
