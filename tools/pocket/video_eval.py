@@ -38,13 +38,13 @@ from tools.pocket.video_sample import clip_strip, contact_sheet, save_sheet
 
 # What the model was built to reach.
 SSIM_FLOOR, MOTION_FLOOR, CLIP_LIMIT_S = 0.8, 0.7, 15.0
+OBJECT_FLOOR, COLOUR_FLOOR = 0.8, 0.9
 # Three of four drawn clips that stand still differ less from frame to frame.
 LIVELINESS_FLOOR = 0.005
 EVALUATION_FILE = "evaluation.json"
 SETTINGS = (
-    ClipSetting(steps=8, guidance=2.0, shift=3.0),
-    ClipSetting(steps=15, guidance=3.0),
-    ClipSetting(steps=25, guidance=3.0),
+    ClipSetting(steps=10, guidance=4.0),
+    ClipSetting(steps=25, guidance=2.5),
 )
 SHEET_PROMPTS = (
     "a cat slides right on a blue background",
@@ -137,6 +137,8 @@ def reached(parts: Figures) -> Figures:
     rows: Figures = {}
     if "default" in parts:
         made = parts["default"]
+        rows["thing_right"] = _at_least(made["object_accuracy"], OBJECT_FLOOR)
+        rows["background_right"] = _at_least(made["colour_accuracy"], COLOUR_FLOOR)
         rows["motion_followed"] = _at_least(made["motion_followed"], MOTION_FLOOR)
         rows["frame_difference"] = _at_least(made["frame_difference_mean"], LIVELINESS_FLOOR)
         within = made["cpu_s"] <= CLIP_LIMIT_S
