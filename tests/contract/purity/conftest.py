@@ -35,13 +35,13 @@ def running(folder: Path, name: str, **settings: str) -> Iterator[Family]:
         yield Family(pod, Words.of(instruct), Words.of(base), beginning)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def qwen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Family]:
     """Models like Qwen2.5's."""
     yield from running(tmp_path_factory.mktemp("qwen"), "qwen")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def smollm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Family]:
     """A model like SmolLM2, with a Llama that has no markers as Base."""
     yield from running(tmp_path_factory.mktemp("smollm"), "smollm")

@@ -209,13 +209,14 @@ class TransformersText:
         """Do what was asked meanwhile, and wait for something to compute; False at the end."""
         with self._changed:
             self._is_computing = False
-            self._changed.notify_all()
             while not self._is_closed:
                 self._drop_ended(batch)
                 self._admit(batch)
                 if batch.running and not self._is_paused:
                     self._is_computing = True
                     return True
+                # Each time: what was dropped just now may be what a park waits for.
+                self._changed.notify_all()
                 self._changed.wait()
             return False
 

@@ -98,6 +98,21 @@ def test_a_cancelled_text_frees_its_memory_even_in_a_pause(folder: Path) -> None
     engine.close()
 
 
+def test_parking_ends_when_what_a_pause_holds_is_cancelled(engine: TransformersText) -> None:
+    """Who parks hears of it, whoever comes first to the lock."""
+    for _ in range(20):
+        stream = engine.add(PROMPT, ENDLESS, 0)
+        read_some(stream)
+        engine.pause()
+        parking = Thread(target=engine.park, daemon=True)
+        parking.start()
+        stream.cancel()
+        parking.join(timeout=60.0)
+        assert not parking.is_alive()
+        engine.resume()
+        engine.wake()
+
+
 def test_parked_it_holds_its_weights_alone(engine: TransformersText) -> None:
     read_whole(engine.add(tuple(range(100)), SHORT, 0))
     held = engine.footprint()
