@@ -3,15 +3,14 @@
 import logging
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.worker.worker_bench import OUTLINE, Bench
 from tests.unit.worker.worker_parts import (
     PICTURE,
     TALK,
-    Hands,
     ScriptedEngine,
     fake_engine,
     lose_engine,
@@ -36,60 +35,10 @@ from ourvidz_worker.domain.messages import (
     Stopped,
     Trim,
 )
-from ourvidz_worker.engines import Engine
 from ourvidz_worker.testing.clock import FakeClock
 from ourvidz_worker.worker.main import DRAINED, ENGINE_LOST, LOAD_FAILED, POD_LOST, Event, Worker
 from ourvidz_worker.worker.pipe import PodLost
 from ourvidz_worker.worker.threads import real_threads
-
-OUTLINE = Description(engine="outline", model="m", device="cpu")
-
-
-class Bench:
-    """A worker on a bench: its inbox, what it sent, its threads and its time."""
-
-    def __init__(self, engine: Engine[Any] | None = None, *, ready: bool = True) -> None:
-        self.clock, self.hands, self.sent = FakeClock(), Hands(), list[Report]()
-        self.inbox: SimpleQueue[Event] = SimpleQueue()
-        self.engine = engine or fake_engine(capacity=2)
-        self.trimmed: list[bool] = []
-        self.worker = Worker(
-            lambda: self.engine,
-            OUTLINE,
-            send=self.sent.append,
-            inbox=self.inbox,
-            clock=self.clock,
-            threads=self.hands.threads(),
-            trim=lambda: self.trimmed.append(True),
-        )
-        self.worker.start()
-        if ready:
-            self.hands.load.work()
-            self.settle()
-
-    def settle(self) -> None:
-        """Let the worker take every event there is, and look at its clock."""
-        self.worker.tick()
-        while not self.inbox.empty():
-            self.worker.take(self.inbox.get_nowait())
-            self.worker.tick()
-
-    def take(self, event: Event) -> None:
-        self.worker.take(event)
-        self.settle()
-
-    def compute(self, most: int = 100) -> None:
-        self.hands.compute.work(most)
-        self.settle()
-
-    def encode(self, most: int = 100) -> None:
-        self.hands.encode.work(most)
-        self.settle()
-
-    def outcomes(self) -> list[Finished | Failed | Stopped]:
-        ends = [each for each in self.sent if isinstance(each, Finished | Failed | Stopped)]
-        assert len({each.attempt_id for each in ends}) == len(ends), "an outcome came twice"
-        return ends
 
 
 def test_it_answers_while_it_loads_and_then_is_ready() -> None:
