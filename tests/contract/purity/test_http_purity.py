@@ -21,8 +21,6 @@ from tests.contract.purity.words import Piece, Turn, chatml, raw, sampling
 
 from ourvidz_worker.testing.door import Given
 
-pytestmark = pytest.mark.e2e
-
 GIVEN: dict[str, Any] = {
     "max_tokens": 7,
     "temperature": 1.25,

@@ -12,8 +12,6 @@ from tests.contract.purity.words import Piece, Turn, chatml, raw, sampling
 
 from ourvidz_worker.domain.job_types import JOB_TYPES
 
-pytestmark = pytest.mark.e2e
-
 CHATS = {"chat_enhance": 200, "chat_conversation": 512, "chat_unrestricted": 512}
 """What each answers a conversation with at most (3.6)."""
 
